@@ -1,0 +1,78 @@
+/** What happened on a connection to a mail host, and what became of each recipient. */
+import type { MailHost, NextHop, Trouble } from './route.ts';
+import type { ReasonCode } from './reasons.ts';
+import type { HostPlan, TlsPolicy } from './tls-policy.ts';
+import type { Batch } from './message.ts';
+
+export interface TlsFacts {
+  /** `TLSv1.3`, as OpenSSL names it. */
+  readonly version: string;
+  readonly cipher: string;
+  /** Key exchange group, `X25519MLKEM768`; null when the runtime does not tell. */
+  readonly group: string | null;
+}
+
+export type ConnectionVerdict = 'authenticated' | 'host-authenticated' | 'encrypted' | 'clear' | 'failed';
+
+/** One connection, judged. This is `connection` in the JSON of `explain`, and the log's source. */
+export interface ConnectionFacts {
+  readonly address: string;
+  readonly verdict: ConnectionVerdict;
+  /** TLSA record that matched, in text; null where none did. */
+  readonly record: string | null;
+  /** Depth of the certificate that matched, 0 for the leaf. */
+  readonly depth: number | null;
+  readonly tls: TlsFacts | null;
+  readonly code: ReasonCode;
+  /** What was seen, in words. */
+  readonly reason: string;
+}
+
+/** How one certificate chain stands against a set of TLSA records. */
+export interface CertificateVerdict {
+  readonly verdict: 'authenticated' | 'not-authenticated' | 'unusable';
+  readonly code: ReasonCode;
+  readonly record: string | null;
+  readonly depth: number | null;
+  /** What was seen, in words, with the hint that an administrator needs. */
+  readonly detail: string;
+}
+
+export type RecipientResult = 'delivered' | 'deferred' | 'bounced';
+
+/** The end of one attempt for one recipient. */
+export interface Outcome {
+  readonly recipientId: number;
+  readonly result: RecipientResult;
+  readonly code: ReasonCode;
+  /** Enhanced status code: class 2, 4 or 5 as `result` says (RFC 3463 §2). */
+  readonly status: string;
+  readonly detail: string;
+  readonly host: string | null;
+  readonly address: string | null;
+  /** Last words of the remote host on this recipient, sanitised. */
+  readonly reply: string | null;
+  /** True when the next hop took over the duty to report success (it offers DSN, RFC 3461 §5.2.7.3). */
+  readonly dsnPassedOn: boolean;
+}
+
+export interface VisitRequest {
+  readonly batch: Batch;
+  readonly nextHop: NextHop;
+  readonly host: MailHost;
+  readonly address: string;
+  readonly port: number;
+  readonly policy: Exclude<TlsPolicy, { kind: 'skip' }>;
+}
+
+/** What one address did with the batch: it answered for every recipient, or it was of no use to any. */
+export type Visit =
+  | { readonly kind: 'settled'; readonly connection: ConnectionFacts; readonly outcomes: readonly Outcome[] }
+  | { readonly kind: 'useless'; readonly connection: ConnectionFacts; readonly trouble: Trouble };
+
+/** What the log, the metrics and the reports are told of each visit. */
+export interface VisitReport {
+  readonly batch: Batch;
+  readonly plan: HostPlan;
+  readonly visit: Visit;
+}

@@ -1,0 +1,42 @@
+/** What a stage says to the log. Only report/ knows how it is written (pino, one JSON object a line on stdout). */
+import type { ConnectionVerdict, TlsFacts } from './delivery.ts';
+import type { Dnssec } from './dns.ts';
+import type { ReasonCode } from './reasons.ts';
+
+/** One thing that happened to mail. Names are part of the contract with operators: only add. */
+export interface MailEvent {
+  readonly event: 'accepted' | 'refused' | 'delivered' | 'deferred' | 'bounced' | 'expired';
+  readonly code: ReasonCode;
+  readonly status: string;
+  readonly explanation: string;
+  readonly queueId?: string;
+  readonly client?: string;
+  /** Address of the peer that sent to us. */
+  readonly peer?: string;
+  readonly sender?: string;
+  readonly recipient?: string;
+  readonly recipients?: number;
+  readonly size?: number;
+  readonly domain?: string;
+  readonly host?: string;
+  readonly address?: string;
+  readonly dnssec?: { readonly mx: Dnssec | null; readonly address: Dnssec | null; readonly tlsa: Dnssec | null };
+  readonly policy?: string;
+  readonly verdict?: ConnectionVerdict;
+  readonly reply?: string;
+  readonly tls?: TlsFacts;
+  readonly record?: string;
+  /** From acceptance to this event, in milliseconds. */
+  readonly delayMs?: number;
+  /** SPKI pin of the certificate that a client presented: `sha256/…=`. */
+  readonly pin?: string;
+}
+
+/** What the parts of the relay may say besides mail events. Never message content, passwords or keys. */
+export interface Logger {
+  readonly mail: (event: MailEvent) => void;
+  readonly debug: (message: string, fields?: object) => void;
+  readonly info: (message: string, fields?: object) => void;
+  readonly warn: (message: string, fields?: object) => void;
+  readonly error: (message: string, fields?: object) => void;
+}

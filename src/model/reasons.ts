@@ -1,0 +1,146 @@
+/**
+ * Every reason a message can be accepted, refused, delivered, kept waiting or returned for, in one table.
+ *
+ * The code is stable: it stands in log lines, bounces, metrics, the command line and docs/verdicts.md. The first
+ * digit of `status` decides what happens to mail (RFC 3463 §2): 2 it left, 4 it waits and is tried again, 5 it is
+ * refused or returned. No second list can disagree, because there is none.
+ *
+ *   status  enhanced status code (RFC 3463; RFC 7505, RFC 7672 and RFC 8689 for some)
+ *   says    one clause, lower case, without a full stop: what it means to an administrator
+ *   whose   who can put it right: the recipient's side, the sender's, ourselves, the network in between, or nobody
+ *   rfc     the section that asks for this
+ */
+interface Entry {
+  readonly status: `${2 | 4 | 5}.${number}.${number}`;
+  readonly says: string;
+  readonly whose: Whose;
+  readonly rfc: string;
+}
+
+export type Whose = 'recipient' | 'sender' | 'us' | 'network' | 'nobody';
+
+export const REASONS = {
+  // How it left
+  'dane-ee': { status: '2.0.0', says: 'authenticated: a DANE-EE record matches the certificate of the server', whose: 'nobody', rfc: 'RFC 7672 §3.1.1' },
+  'dane-ta': { status: '2.0.0', says: 'authenticated: the certificate of the server was issued under a trust anchor published by DANE', whose: 'nobody', rfc: 'RFC 7672 §3.1.2' },
+  'encrypted-unauthenticated': { status: '2.0.0', says: 'encrypted, not authenticated: nothing usable is published to check the certificate against', whose: 'nobody', rfc: 'RFC 7672 §2.2' },
+  'encrypted-opportunistic': { status: '2.0.0', says: 'encrypted because the host offered TLS, not authenticated', whose: 'nobody', rfc: 'RFC 7435 §3' },
+  'clear-not-offered': { status: '2.0.0', says: 'sent in the clear: the host does not offer STARTTLS and nothing demanded it', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'clear-starttls-refused': { status: '2.0.0', says: 'sent in the clear: the host offered STARTTLS and then refused it, and nothing demanded it', whose: 'recipient', rfc: 'RFC 3207 §4' },
+  'clear-handshake-failed': { status: '2.0.0', says: 'sent in the clear on a new connection: the TLS handshake failed and nothing demanded TLS', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+
+  // What a host must prove, before anything is dialled
+  'tlsa-usable': { status: '2.0.0', says: 'TLSA records are published: the certificate must match one of them', whose: 'nobody', rfc: 'RFC 7672 §2.2' },
+  'tlsa-all-unusable': { status: '2.0.0', says: 'TLSA records are published but none is usable: TLS is mandatory, the certificate is not checked', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'tlsa-absent': { status: '2.0.0', says: 'no TLSA records are published: TLS is used if the host offers it', whose: 'nobody', rfc: 'RFC 7672 §2.2' },
+  'tlsa-insecure': { status: '2.0.0', says: 'the TLSA records are not protected by DNSSEC and do not count', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'host-insecure': { status: '2.0.0', says: 'the addresses of the host are not protected by DNSSEC, so TLSA is not asked for', whose: 'recipient', rfc: 'RFC 7672 §2.2.2' },
+  'mx-insecure': { status: '2.0.0', says: 'the MX records are not protected by DNSSEC, so DANE does not apply', whose: 'recipient', rfc: 'RFC 7672 §2.2.1' },
+  'literal-address': { status: '2.0.0', says: 'the destination is an address, not a name, so DANE does not apply', whose: 'nobody', rfc: 'RFC 7672 §2.2' },
+  'rule-may': { status: '2.0.0', says: 'the configuration asks for no more than TLS if the host offers it', whose: 'us', rfc: 'RFC 7435 §3' },
+  'rule-encrypt': { status: '2.0.0', says: 'the configuration demands TLS for this destination', whose: 'us', rfc: 'RFC 7672 §2.2' },
+
+  // DNS
+  'mx-lookup-failed': { status: '4.4.3', says: 'the MX records of the domain could not be looked up', whose: 'recipient', rfc: 'RFC 7672 §2.1.2' },
+  'address-lookup-failed': { status: '4.4.3', says: 'the addresses of the mail host could not be looked up', whose: 'recipient', rfc: 'RFC 7672 §2.1.2' },
+  'tlsa-lookup-failed': { status: '4.7.5', says: 'the TLSA records of the mail host could not be looked up safely, so it must not be given mail', whose: 'recipient', rfc: 'RFC 7672 §2.1.2' },
+  'resolver-untrusted': { status: '4.4.3', says: 'our DNS resolver cannot be reached or does not prove that it validates DNSSEC', whose: 'us', rfc: 'RFC 7672 §2.1.1' },
+  'null-mx': { status: '5.1.10', says: 'the domain declares that it takes no mail (null MX)', whose: 'recipient', rfc: 'RFC 7505 §4.1' },
+  'no-such-domain': { status: '5.1.2', says: 'the domain does not exist', whose: 'sender', rfc: 'RFC 5321 §5.1' },
+  'no-mail-host': { status: '5.4.4', says: 'the domain has neither MX records nor an address', whose: 'recipient', rfc: 'RFC 5321 §5.1' },
+  'invalid-domain': { status: '5.1.2', says: 'this is no domain name', whose: 'sender', rfc: 'RFC 5321 §2.3.5' },
+  'host-without-address': { status: '5.4.4', says: 'the mail host has no address', whose: 'recipient', rfc: 'RFC 5321 §5.1' },
+  'host-name-illegal': { status: '5.4.4', says: 'the name of the mail host is not a legal host name', whose: 'recipient', rfc: 'RFC 5321 §5.1' },
+  'loop-to-self': { status: '5.4.6', says: 'the MX records lead back to this relay', whose: 'recipient', rfc: 'RFC 5321 §5.1' },
+  'own-host': { status: '4.4.4', says: 'this relay is itself a mail host of the domain and no better host could be used', whose: 'recipient', rfc: 'RFC 5321 §5.1' },
+
+  // The operator demands DANE
+  'dane-only-mx-insecure': { status: '4.7.5', says: 'the configuration demands DANE and the MX records are not protected by DNSSEC', whose: 'recipient', rfc: 'RFC 7672 §2.2.1' },
+  'dane-only-host-insecure': { status: '4.7.5', says: 'the configuration demands DANE and the addresses of the host are not protected by DNSSEC', whose: 'recipient', rfc: 'RFC 7672 §6' },
+  'dane-only-no-tlsa': { status: '4.7.5', says: 'the configuration demands DANE and no TLSA records protected by DNSSEC are published', whose: 'recipient', rfc: 'RFC 7672 §6' },
+  'dane-only-unusable': { status: '4.7.5', says: 'the configuration demands DANE and no published TLSA record is usable', whose: 'recipient', rfc: 'RFC 7671 §10.3' },
+  'dane-only-literal': { status: '5.7.10', says: 'the configuration demands DANE and the destination is an address, for which there is no DANE', whose: 'sender', rfc: 'RFC 7672 §2.2' },
+
+  // Connection
+  'connect-failed': { status: '4.4.1', says: 'no connection to the mail host', whose: 'network', rfc: 'RFC 5321 §4.5.4.1' },
+  'connection-lost': { status: '4.4.2', says: 'the connection was lost', whose: 'network', rfc: 'RFC 5321 §4.5.4.1' },
+  'remote-timeout': { status: '4.4.2', says: 'the mail host did not answer in time', whose: 'recipient', rfc: 'RFC 5321 §4.5.3.2' },
+  'greeting-refused': { status: '4.3.2', says: 'the mail host turned the connection away', whose: 'recipient', rfc: 'RFC 5321 §3.1' },
+  'ehlo-refused': { status: '4.3.2', says: 'the mail host refused our EHLO', whose: 'recipient', rfc: 'RFC 5321 §4.1.4' },
+  'remote-garbage': { status: '4.5.0', says: 'the mail host answered something that is not SMTP', whose: 'recipient', rfc: 'RFC 5321 §4.2' },
+
+  // TLS
+  'starttls-not-offered': { status: '4.7.4', says: 'TLS is required and the mail host does not offer STARTTLS', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'starttls-refused': { status: '4.7.4', says: 'TLS is required and the mail host refused STARTTLS', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'tls-handshake-failed': { status: '4.7.5', says: 'the TLS handshake failed', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'tls-injection': { status: '4.7.5', says: 'somebody put plaintext between STARTTLS and the handshake', whose: 'network', rfc: 'RFC 3207 §6' },
+  'greeting-refused-before-tls': { status: '4.7.5', says: 'the mail host turned us away before TLS was proven, so its word does not count', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+
+  // The certificate against the TLSA records
+  'tlsa-mismatch': { status: '4.7.5', says: 'the certificate of the server matches none of the TLSA records', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'tlsa-name-mismatch': { status: '4.7.5', says: 'the certificate was issued under the published trust anchor, for other names', whose: 'recipient', rfc: 'RFC 7672 §3.2.3' },
+  'tlsa-expired': { status: '4.7.5', says: 'a certificate on the way to the published trust anchor is not valid at this time', whose: 'recipient', rfc: 'RFC 7671 §5.2' },
+  'tlsa-not-trusted': { status: '4.7.5', says: 'the certificates that the server sent do not lead to the published trust anchor', whose: 'recipient', rfc: 'RFC 7672 §3.1.2' },
+  'tlsa-no-usable-record': { status: '4.7.5', says: 'no TLSA record is usable: TLS would be mandatory and the certificate not checked', whose: 'recipient', rfc: 'RFC 7672 §2.2' },
+  'tlsa-bad-chain': { status: '4.7.5', says: 'the server sent no certificate, or something that is none', whose: 'recipient', rfc: 'RFC 7671 §5' },
+
+  // What the remote host said
+  'remote-accepted': { status: '2.0.0', says: 'the mail host took the message', whose: 'nobody', rfc: 'RFC 5321 §4.2.5' },
+  'remote-later': { status: '4.0.0', says: 'the mail host asks to try again later', whose: 'recipient', rfc: 'RFC 5321 §4.2.1' },
+  'remote-refused': { status: '5.0.0', says: 'the mail host refused the message', whose: 'recipient', rfc: 'RFC 5321 §4.2.1' },
+  'remote-too-many-recipients': { status: '4.5.3', says: 'the mail host takes fewer recipients at a time; the others follow', whose: 'nobody', rfc: 'RFC 5321 §4.5.3.1.10' },
+  'size-over-remote-limit': { status: '5.3.4', says: 'the message is larger than the mail host accepts', whose: 'sender', rfc: 'RFC 1870 §6.1' },
+  'eight-bit-unsupported': { status: '5.6.3', says: 'the message has 8-bit content and the mail host cannot take it', whose: 'recipient', rfc: 'RFC 6152 §3' },
+  'utf8-address-unsupported': { status: '5.6.7', says: 'an address needs SMTPUTF8 and the mail host does not offer it', whose: 'recipient', rfc: 'RFC 6531 §3.2' },
+  'utf8-header-unsupported': { status: '5.6.9', says: 'the header needs SMTPUTF8 and the mail host does not offer it', whose: 'recipient', rfc: 'RFC 6531 §3.2' },
+  'address-unsendable': { status: '5.1.3', says: 'the address cannot be expressed in SMTP', whose: 'sender', rfc: 'RFC 5321 §4.1.2' },
+
+  // The queue
+  'not-tried-yet': { status: '4.0.0', says: 'accepted, not tried yet', whose: 'nobody', rfc: 'RFC 5321 §4.5.4.1' },
+  'lifetime-over': { status: '4.4.7', says: 'the message could not be delivered within its lifetime', whose: 'nobody', rfc: 'RFC 5321 §4.5.4.1' },
+  'internal-error': { status: '4.3.0', says: 'an error in this relay stopped the attempt; the message is safe and waits', whose: 'us', rfc: 'RFC 5321 §4.2.5' },
+  'tls-setup-failed': { status: '4.7.0', says: 'TLS could not be set up on our side', whose: 'us', rfc: 'RFC 3207 §4.1' },
+
+  // At the door
+  'intake-accepted': { status: '2.0.0', says: 'accepted and safely stored', whose: 'nobody', rfc: 'RFC 5321 §4.2.5' },
+  'client-unknown': { status: '5.7.1', says: 'this client is not named in the configuration', whose: 'sender', rfc: 'RFC 5321 §7.9' },
+  'client-needs-tls': { status: '5.7.0', says: 'this client must use TLS', whose: 'sender', rfc: 'RFC 3207 §4' },
+  'client-certificate-missing': { status: '5.7.0', says: 'this client must present its pinned certificate', whose: 'sender', rfc: 'RFC 3207 §4' },
+  'client-certificate-unknown': { status: '5.7.0', says: 'the certificate of this client has another pin than the configuration names', whose: 'sender', rfc: 'RFC 3207 §4' },
+  'sender-not-allowed': { status: '5.7.1', says: 'this client may not send for that domain', whose: 'sender', rfc: 'RFC 5321 §7.9' },
+  'too-many-connections': { status: '4.7.0', says: 'too many connections at once', whose: 'sender', rfc: 'RFC 5321 §4.5.4.1' },
+  'too-many-recipients': { status: '4.5.3', says: 'too many recipients for one message', whose: 'sender', rfc: 'RFC 5321 §4.5.3.1.8' },
+  'message-too-big': { status: '5.3.4', says: 'the message is larger than this relay accepts', whose: 'sender', rfc: 'RFC 1870 §6.1' },
+  'message-has-nul': { status: '5.6.0', says: 'the message has a NUL octet', whose: 'sender', rfc: 'RFC 5321 §4.5.2' },
+  'message-has-bare-newline': { status: '5.6.0', says: 'the message has a bare CR or a bare LF', whose: 'sender', rfc: 'RFC 5321 §2.3.8' },
+  'message-line-too-long': { status: '5.6.0', says: 'the message has a line that is longer than this relay accepts', whose: 'sender', rfc: 'RFC 5321 §4.5.3.1.6' },
+  'too-many-hops': { status: '5.4.6', says: 'the message has passed too many hosts already: it loops', whose: 'sender', rfc: 'RFC 5321 §6.3' },
+  'command-unknown': { status: '5.5.2', says: 'this command is not known', whose: 'sender', rfc: 'RFC 5321 §4.2.4' },
+  'command-syntax': { status: '5.5.4', says: 'this command has a wrong argument', whose: 'sender', rfc: 'RFC 5321 §4.2.4' },
+  'command-order': { status: '5.5.1', says: 'this command cannot come here', whose: 'sender', rfc: 'RFC 5321 §4.1.4' },
+  'parameter-unknown': { status: '5.5.4', says: 'this parameter is not known', whose: 'sender', rfc: 'RFC 5321 §4.1.1.11' },
+  'sender-address-bad': { status: '5.1.7', says: 'the sender address is not valid', whose: 'sender', rfc: 'RFC 5321 §4.1.2' },
+  'recipient-address-bad': { status: '5.1.3', says: 'the recipient address is not valid', whose: 'sender', rfc: 'RFC 5321 §4.1.2' },
+  'smtputf8-undeclared': { status: '5.6.7', says: 'the address has characters beyond ASCII and SMTPUTF8 was not asked for', whose: 'sender', rfc: 'RFC 6531 §3.4' },
+  'storage-failed': { status: '4.3.0', says: 'the message could not be stored safely, so it was not accepted', whose: 'us', rfc: 'RFC 5321 §4.2.5' },
+  'storage-full': { status: '4.3.1', says: 'there is no room to store the message', whose: 'us', rfc: 'RFC 5321 §4.2.5' },
+  'shutting-down': { status: '4.3.2', says: 'this relay is being stopped', whose: 'us', rfc: 'RFC 5321 §3.8' },
+  'client-timeout': { status: '4.4.2', says: 'the client was silent for too long', whose: 'sender', rfc: 'RFC 5321 §4.5.3.2' },
+} as const satisfies Record<string, Entry>;
+
+export type ReasonCode = keyof typeof REASONS;
+
+/** What a code stands for. The table's own type is kept narrow for the codes; this is the wide view of an entry. */
+export function reason(code: ReasonCode): Entry {
+  return REASONS[code];
+}
+
+export function isReasonCode(text: string): text is ReasonCode {
+  return Object.hasOwn(REASONS, text);
+}
+
+/** What the relay does with mail that ends an attempt with this status (RFC 3463 §2). */
+export function whatNext(status: string): 'delivered' | 'deferred' | 'bounced' {
+  if (status.startsWith('2')) return 'delivered';
+  return status.startsWith('5') ? 'bounced' : 'deferred';
+}

@@ -1,0 +1,82 @@
+/** What TLS must prove before a host may be given mail (RFC 7672 §2.2, with the operator's own rules on top). */
+import type { Dnssec } from './dns.ts';
+import type { ReasonCode } from './reasons.ts';
+import type { Location, MailHost, MxFacts, NextHop, Trouble } from './route.ts';
+
+/** One TLSA record (RFC 6698 §2.1). */
+export interface TlsaRecord {
+  readonly usage: number;
+  readonly selector: number;
+  readonly matching: number;
+  readonly data: Buffer;
+}
+
+/** A TLSA record as it was published, and whether it counts. The shape is part of the JSON contract. */
+export interface JudgedRecord {
+  /** `3 1 1 ab…` in lower case; RDATA that is too short to be one in the notation of RFC 3597 §5. */
+  readonly text: string;
+  /** RFC 6698 §4.1: usage, selector, matching type and data are ones that SMTP can work with. */
+  readonly usable: boolean;
+  /** Usable, and not set aside by digest agility (RFC 7671 §9). */
+  readonly considered: boolean;
+  /** Why it is not usable or not considered, in words; null when it counts. */
+  readonly why: string | null;
+}
+
+/** What was published for one host: `null` when nothing was asked (no signed base domain). */
+export interface TlsaFindings {
+  /** Owner name that was asked last: `_25._tcp.mx1.example.nl`. */
+  readonly name: string;
+  readonly dnssec: Dnssec;
+  /** Base domain whose records rule (RFC 7672 §2.2.3); null when there are none. */
+  readonly base: string | null;
+  readonly records: readonly JudgedRecord[];
+  /** The records that are considered, parsed, in the order published. */
+  readonly considered: readonly TlsaRecord[];
+  /** Words for a failed lookup; null otherwise. */
+  readonly failure: string | null;
+}
+
+export type TlsPolicy =
+  | {
+      readonly kind: 'dane';
+      readonly code: ReasonCode;
+      readonly sni: string;
+      readonly referenceNames: readonly string[];
+      readonly records: readonly TlsaRecord[];
+      /** False for an insecure MX: then a match authenticates the host only, not the domain (RFC 7672 §2.2.1). */
+      readonly wholePath: boolean;
+    }
+  | { readonly kind: 'encrypt'; readonly code: ReasonCode; readonly sni: string | null }
+  | { readonly kind: 'may'; readonly code: ReasonCode; readonly sni: string | null }
+  | { readonly kind: 'skip'; readonly trouble: Trouble };
+
+/** Everything that is known of one host before anything is dialled. */
+export interface HostPlan {
+  readonly host: MailHost;
+  readonly location: Location | null;
+  readonly tlsa: TlsaFindings | null;
+  readonly policy: TlsPolicy;
+}
+
+/** How strong TLS must be for a destination, from the operator's table. */
+export type TlsRule = 'dane' | 'dane-only' | 'encrypt' | 'may';
+
+/** What an insecure MX answer leads to for hosts that are themselves signed (RFC 7672 §2.2.1). */
+export type InsecureMx = 'dane' | 'encrypt' | 'may';
+
+/** What the operator's table says of one recipient domain. */
+export interface Destination {
+  readonly tls: TlsRule;
+  readonly nextHop: NextHop;
+}
+
+/** All that the decision on one host is made from. */
+export interface HostFacts {
+  readonly destination: Destination;
+  readonly mx: MxFacts;
+  readonly host: MailHost;
+  /** null as long as, or because, it was not looked up. */
+  readonly location: Location | null;
+  readonly tlsa: TlsaFindings | null;
+}

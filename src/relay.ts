@@ -1,0 +1,148 @@
+/**
+ * One attempt to deliver one message to one destination domain, read from top to bottom.
+ *
+ *   destination   what does the operator's table say?              design: first match wins
+ *   route         which hosts take mail for the domain?            RFC 5321 §5.1, RFC 7505
+ *   locate        where is the host, and is that signed?           RFC 7672 §2.2.2
+ *   findTlsa      what does it publish, under which name?          RFC 7672 §2.2.3
+ *   decide        how must it prove itself before it gets mail?    RFC 7672 §2.2
+ *   deliver       hand the message over under that policy          RFC 5321 §3.3, RFC 3207
+ *   report        tell the log, and who else wants to know
+ *
+ * The stages do not know each other. This file is the only place that knows their order, and the only place that
+ * turns "this host did not work" into "try the next one". Whatever is not known stops here: a host whose records
+ * could not be looked up is not dialled, and when no host is left the message waits.
+ */
+import type { Outcome, Visit, VisitReport, VisitRequest } from './model/delivery.ts';
+import type { Batch } from './model/message.ts';
+import { type ReasonCode, whatNext } from './model/reasons.ts';
+import type { Location, MailHost, MxFacts, NextHop, Route, Trouble } from './model/route.ts';
+import type { Destination, HostFacts, HostPlan, TlsaFindings, TlsPolicy } from './model/tls-policy.ts';
+import { verdictOf } from './model/verdict.ts';
+
+/** What has to be known of a domain before anything is dialled. */
+export interface Lookups {
+  readonly destination: (domain: string) => Destination;
+  /** False while the resolver has not proven that it validates. */
+  readonly resolverTrusted: () => boolean;
+  readonly route: (nextHop: NextHop) => Promise<Route>;
+  readonly locate: (hostName: string) => Promise<Location>;
+  /** Whether TLSA may be asked for at all, given what is known of the MX and the address answers. */
+  readonly asksForTlsa: (facts: HostFacts) => boolean;
+  readonly findTlsa: (bases: readonly string[], port: number) => Promise<TlsaFindings>;
+  readonly decide: (facts: HostFacts) => TlsPolicy;
+}
+
+export interface Stages extends Lookups {
+  readonly deliver: (request: VisitRequest) => Promise<Visit>;
+  readonly report: (report: VisitReport) => void;
+}
+
+/** Addresses dialled in one attempt, over all hosts. RFC 5321 §5.1 asks for two at least. */
+const VISITS_AT_MOST = 8;
+
+/** Resolves to exactly one outcome per recipient. Rejects only for bugs, never for a remote fault. */
+export async function attempt(batch: Batch, stages: Stages): Promise<readonly Outcome[]> {
+  const destination = stages.destination(batch.domain);
+  const way = await findWay(destination, stages);
+  if (way.kind === 'dead-end') return forEveryone(batch, way.trouble);
+
+  const troubles: Trouble[] = [];
+  let visits = 0;
+  for (const host of way.hosts) {
+    if (visits >= VISITS_AT_MOST) break;
+    const plan = await planHost(destination, way.mx, host, stages);
+    if (plan.policy.kind === 'skip') {
+      troubles.push(plan.policy.trouble);
+      continue;
+    }
+    for (const address of addressesOf(plan)) {
+      if (visits++ >= VISITS_AT_MOST) break;
+      const { policy } = plan;
+      const { nextHop } = destination;
+      const visit = await stages.deliver({ batch, nextHop, host, address, port: nextHop.port, policy });
+      stages.report({ batch, plan, visit });
+      if (visit.kind === 'settled') return visit.outcomes;
+      troubles.push({ host: host.name, address, ...visit.trouble });
+    }
+  }
+  return forEveryone(batch, mostTelling(troubles));
+}
+
+/** The hosts for a destination, or why there are none. */
+export async function findWay(destination: Destination, lookups: Lookups): Promise<Route> {
+  const { nextHop, tls } = destination;
+  const daneCouldMatter = tls !== 'may' && nextHop.kind !== 'literal';
+  if (daneCouldMatter && !lookups.resolverTrusted()) {
+    const mx: MxFacts = { kind: 'failed', dnssec: 'error', expanded: null };
+    return { kind: 'dead-end', mx, trouble: { code: 'resolver-untrusted', detail: '' } };
+  }
+  if (nextHop.kind === 'literal' && tls === 'dane-only') {
+    const mx: MxFacts = { kind: 'literal', dnssec: null, expanded: null };
+    return { kind: 'dead-end', mx, trouble: { code: 'dane-only-literal', detail: nextHop.address } };
+  }
+  return lookups.route(nextHop);
+}
+
+/** All that must be known of one host before it is dialled: its addresses first, TLSA only then (RFC 7672 §2.2.2). */
+export async function planHost(
+  destination: Destination,
+  mx: MxFacts,
+  host: MailHost,
+  { locate, asksForTlsa, findTlsa, decide }: Lookups,
+): Promise<HostPlan> {
+  const plan = (facts: HostFacts): HostPlan => ({ ...facts, policy: decide(facts) });
+  const known: HostFacts = { destination, mx, host, location: null, tlsa: null };
+  if (host.unusable) return { ...known, policy: { kind: 'skip', trouble: { host: host.name, ...host.unusable } } };
+  if (destination.nextHop.kind === 'literal') {
+    return plan({ ...known, location: { kind: 'found', addresses: [host.name], dnssec: 'insecure', bases: [] } });
+  }
+
+  const located: HostFacts = { ...known, location: await locate(host.name) };
+  if (located.location?.kind !== 'found' || !asksForTlsa(located)) return plan(located);
+  return plan({ ...located, tlsa: await findTlsa(located.location.bases, destination.nextHop.port) });
+}
+
+export function addressesOf({ location }: HostPlan): readonly string[] {
+  return location?.kind === 'found' ? location.addresses : [];
+}
+
+/**
+ * The one trouble that says most about why nothing worked. Only when every host failed for good does the message
+ * go back; one host that may work later keeps it waiting (RFC 5321 §5.1).
+ */
+export function mostTelling(troubles: readonly Trouble[]): Trouble {
+  const temporary = troubles.filter((trouble) => !isPermanent(trouble));
+  const relevant = temporary.length > 0 ? temporary : troubles;
+  const [first] = relevant.toSorted((a, b) => rank(a.code) - rank(b.code));
+  return first ?? { code: 'internal-error', detail: 'no host was tried and none gave a reason' };
+}
+
+function isPermanent({ code, status }: Trouble): boolean {
+  return whatNext(verdictOf(code, '', status).status) === 'bounced';
+}
+
+/** From what an administrator most needs to hear to what says least. Codes that are not named come in between. */
+const LOUDEST: readonly string[] = ['tlsa-', 'dane-only-', 'starttls-', 'tls-', 'greeting-', 'ehlo-', 'loop-to-self'];
+const FAINTEST: readonly string[] = ['connect-failed', 'own-host', 'host-without-address'];
+
+function rank(code: ReasonCode): number {
+  const loud = LOUDEST.findIndex((start) => code.startsWith(start));
+  if (loud >= 0) return loud;
+  return LOUDEST.length + 1 + FAINTEST.indexOf(code);
+}
+
+function forEveryone(batch: Batch, trouble: Trouble): readonly Outcome[] {
+  const { code, status, result } = verdictOf(trouble.code, trouble.detail, trouble.status);
+  return batch.recipients.map((recipient) => ({
+    recipientId: recipient.id,
+    result,
+    code,
+    status,
+    detail: trouble.detail,
+    host: trouble.host ?? null,
+    address: trouble.address ?? null,
+    reply: trouble.reply ?? null,
+    dsnPassedOn: false,
+  }));
+}
