@@ -1,8 +1,9 @@
 /** What happened on a connection to a mail host, and what became of each recipient. */
-import type { MailHost, NextHop, Trouble } from './route.ts';
-import type { ReasonCode } from './reasons.ts';
-import type { HostPlan, TlsPolicy } from './tls-policy.ts';
+
 import type { Batch } from './message.ts';
+import type { ReasonCode } from './reasons.ts';
+import type { MailHost, NextHop, Trouble } from './route.ts';
+import type { HostPlan, TlsPolicy } from './tls-policy.ts';
 
 export interface TlsFacts {
   /** `TLSv1.3`, as OpenSSL names it. */

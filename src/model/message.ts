@@ -34,7 +34,9 @@ export interface ContentFacts {
 }
 
 /** Octets of a message: small ones in memory, large ones in a file that the store takes over. */
-export type Body = { readonly kind: 'memory'; readonly bytes: Buffer } | { readonly kind: 'file'; readonly path: string };
+export type Body =
+  | { readonly kind: 'memory'; readonly bytes: Buffer }
+  | { readonly kind: 'file'; readonly path: string };
 
 export interface NewMessage {
   /** Queue id: 1 to 32 characters of `[0-9A-Za-z]`, unique for the life of the store. */

@@ -3,7 +3,7 @@
  * so that they cannot differ in wording.
  */
 import type { RecipientResult } from './delivery.ts';
-import { reason, type ReasonCode, whatNext, type Whose } from './reasons.ts';
+import { type ReasonCode, reason, type Whose, whatNext } from './reasons.ts';
 
 export interface Verdict {
   readonly code: ReasonCode;
