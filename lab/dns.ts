@@ -14,7 +14,7 @@ import { createSocket } from 'node:dgram';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
-import { join, resolve as absolute } from 'node:path';
+import { resolve as absolute, join } from 'node:path';
 import { promisify } from 'node:util';
 import { AUTHENTIC_DATA, decode, encode, RECURSION_DESIRED } from 'dns-packet';
 
@@ -190,7 +190,8 @@ function createWorld(dir: string, given: Readonly<Record<string, LabZone>>): Wor
 }
 
 function apex(name: string, { records }: LabZone): string[] {
-  const has = (type: string): boolean => records.some((line) => new RegExp(`^(@|${fqdn(name)})?\\s.*\\b${type}\\b`).test(line));
+  const has = (type: string): boolean =>
+    records.some((line) => new RegExp(`^(@|${fqdn(name)})?\\s.*\\b${type}\\b`).test(line));
   const lines: string[] = [];
   if (!has('SOA')) lines.push('@ 3600 SOA ns.lab.invalid. hostmaster.lab.invalid. 1 3600 600 86400 0');
   if (!has('NS')) lines.push('@ 3600 NS ns.lab.invalid.');
@@ -201,7 +202,11 @@ async function makeKey(dir: string, name: string): Promise<Key> {
   const { stdout } = await run('ldns-keygen', ['-k', '-a', 'ECDSAP256SHA256', fqdn(name)], { cwd: dir });
   const base = join(dir, stdout.trim());
   const ds = await readFile(`${base}.ds`, 'utf8');
-  return { base, ds: ds.replace(/;.*/g, '').trim().split(/\s+/).slice(-4).join(' '), dnskey: await readFile(`${base}.key`, 'utf8') };
+  return {
+    base,
+    ds: ds.replace(/;.*/g, '').trim().split(/\s+/).slice(-4).join(' '),
+    dnskey: await readFile(`${base}.key`, 'utf8'),
+  };
 }
 
 function otherDigest(ds: string): string {
@@ -281,7 +286,9 @@ async function startUnbound(world: World, port: number): Promise<Unbound> {
   await writeFile(config, configuration(world, port));
   const binary = ['/usr/sbin/unbound', '/usr/local/sbin/unbound'].find(existsSync) ?? 'unbound';
   // setpriv turns into Unbound itself, which then dies with us, however we die.
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', binary, '-d', '-c', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', binary, '-d', '-c', config], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let words = '';
   child.stderr.on('data', (chunk: Buffer) => {
     words = (words + chunk.toString()).slice(-4000);
