@@ -21,7 +21,7 @@ export interface Verdict {
 
 const REMEDY: Readonly<Record<Whose, string>> = {
   recipient: 'The administrator of the recipient can put this right.',
-  sender: 'The sender or the sender’s administrator can put this right.',
+  sender: 'The sender or the administrator of the sender can put this right.',
   us: 'The administrator of this relay can put this right.',
   network: 'This is a fault on the way between this relay and the recipient; it often passes by itself.',
   nobody: '',

@@ -1,0 +1,222 @@
+/**
+ * `explain`: what delivery to a domain would do, and why. It asks the same stages as delivery, in the same order
+ * (relay.ts), and only leaves the message out.
+ */
+import { Command } from 'commander';
+import type { ConnectionFacts, VisitRequest } from '../model/delivery.ts';
+import type { Dnssec } from '../model/dns.ts';
+import type { ReasonCode } from '../model/reasons.ts';
+import type { MxFacts, Trouble } from '../model/route.ts';
+import type { HostPlan, JudgedRecord, TlsPolicy } from '../model/tls-policy.ts';
+import { verdictOf } from '../model/verdict.ts';
+import { addressesOf, findWay, type Lookups, mostTelling, planHost } from '../relay.ts';
+import { domainOf, literalAddress, toDomain } from '../shared/domain-name.ts';
+
+/** Dials a host as delivery would, judges it, and hangs up before MAIL FROM. */
+export type Dial = (
+  request: Omit<VisitRequest, 'batch'>,
+) => Promise<{ readonly connection: ConnectionFacts; readonly trouble: Trouble | null }>;
+
+export interface Explanation {
+  readonly domain: string;
+  readonly mx: MxFacts;
+  readonly hosts: readonly ExplainedHost[];
+  readonly outcome: Outcome;
+  readonly status: string | null;
+  readonly code: ReasonCode;
+  readonly explanation: string;
+  readonly rfc: string;
+}
+
+type Outcome =
+  | 'authenticated'
+  | 'host-authenticated'
+  | 'encrypted'
+  | 'opportunistic'
+  | 'clear'
+  | 'deferred'
+  | 'bounced';
+
+export interface ExplainedHost {
+  readonly name: string;
+  readonly preference: number;
+  readonly addresses: readonly string[];
+  readonly addressDnssec: Dnssec | null;
+  readonly tlsa: { readonly name: string; readonly dnssec: Dnssec; readonly records: readonly JudgedRecord[] } | null;
+  readonly policy: TlsPolicy['kind'];
+  readonly sni: string | null;
+  readonly referenceNames: readonly string[];
+  readonly code: ReasonCode;
+  readonly connection: ConnectionFacts | null;
+}
+
+/** @param dial null to leave the hosts alone and take it that they do what is asked of them */
+export async function explain(domain: string, lookups: Lookups, dial: Dial | null): Promise<Explanation> {
+  const destination = lookups.destination(domain);
+  const way = await findWay(destination, lookups);
+  if (way.kind === 'dead-end') return { domain, mx: way.mx, hosts: [], ...ending(way.trouble) };
+
+  const seen = await Promise.all(
+    way.hosts.map(async (host) => {
+      const plan = await planHost(destination, way.mx, host, lookups);
+      const tried = dial && plan.policy.kind !== 'skip' ? await dialInTurn(plan, plan.policy) : null;
+      return { plan, tried };
+    }),
+  );
+
+  async function dialInTurn(plan: HostPlan, policy: Exclude<TlsPolicy, { kind: 'skip' }>) {
+    const { nextHop } = destination;
+    let last: Awaited<ReturnType<Dial>> | null = null;
+    for (const address of addressesOf(plan)) {
+      last = dial && (await dial({ nextHop, host: plan.host, address, port: nextHop.port, policy }));
+      if (last?.trouble === null) break;
+    }
+    return last;
+  }
+
+  const hosts = seen.map(({ plan, tried }) => describe(plan, tried?.connection ?? null));
+  const winner = seen.find(({ plan, tried }) => plan.policy.kind !== 'skip' && (tried === null || !tried.trouble));
+  if (winner) return { domain, mx: way.mx, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
+  const troubles = seen.flatMap(({ plan, tried }): Trouble[] => {
+    if (plan.policy.kind === 'skip') return [plan.policy.trouble];
+    return tried?.trouble ? [{ host: plan.host.name, ...tried.trouble }] : [];
+  });
+  return { domain, mx: way.mx, hosts, ...ending(mostTelling(troubles)) };
+}
+
+function describe(plan: HostPlan, connection: ConnectionFacts | null): ExplainedHost {
+  const { host, location, tlsa, policy } = plan;
+  return {
+    name: host.name,
+    preference: host.preference,
+    addresses: addressesOf(plan),
+    addressDnssec: location === null ? null : location.kind === 'failed' ? 'error' : location.dnssec,
+    tlsa: tlsa && { name: tlsa.name, dnssec: tlsa.dnssec, records: tlsa.records },
+    policy: policy.kind,
+    sni: policy.kind === 'skip' ? null : policy.sni,
+    referenceNames: policy.kind === 'dane' ? policy.referenceNames : [],
+    code: policy.kind === 'skip' ? policy.trouble.code : policy.code,
+    connection,
+  };
+}
+
+type Ending = Pick<Explanation, 'outcome' | 'status' | 'code' | 'explanation' | 'rfc'>;
+
+function ending({ code, detail, status, host }: Trouble): Ending {
+  const verdict = verdictOf(code, host === undefined || detail.includes(host) ? detail : `${host}: ${detail}`, status);
+  const outcome = verdict.result === 'bounced' ? 'bounced' : 'deferred';
+  return { outcome, status: verdict.status, code, explanation: verdict.explanation, rfc: verdict.rfc };
+}
+
+function success(policy: TlsPolicy, connection: ConnectionFacts | null): Ending {
+  if (policy.kind === 'skip') return ending(policy.trouble);
+  const code = connection?.code ?? policy.code;
+  const { explanation, rfc } = verdictOf(code, connection?.reason ?? '');
+  return { outcome: outcomeOf(policy, connection), status: null, code, explanation, rfc };
+}
+
+function outcomeOf(policy: Exclude<TlsPolicy, { kind: 'skip' }>, connection: ConnectionFacts | null): Outcome {
+  if (connection && connection.verdict !== 'failed') return connection.verdict;
+  switch (policy.kind) {
+    case 'dane':
+      return policy.wholePath ? 'authenticated' : 'host-authenticated';
+    case 'encrypt':
+      return 'encrypted';
+    case 'may':
+      return 'opportunistic';
+  }
+}
+
+export interface ExplainOptions {
+  readonly config?: string;
+  readonly resolver?: string;
+  readonly port?: string;
+  readonly connect?: boolean;
+  readonly json?: boolean;
+}
+
+/** The stages that explain works with. `refusal` is set when the command line or the configuration is wrong. */
+export type OpenExplainer = (
+  options: ExplainOptions,
+) => Promise<
+  | { readonly kind: 'open'; readonly lookups: Lookups; readonly dial: Dial; readonly close: () => Promise<void> }
+  | { readonly kind: 'refused'; readonly exitCode: 2 | 3; readonly why: string }
+>;
+
+export function explainCommand(open: OpenExplainer): Command {
+  return new Command('explain')
+    .description('say what delivery to a domain would do, and why')
+    .argument('<domain|address>', 'recipient domain, mail address, or [address literal]')
+    .option('--connect', 'also dial the hosts, do STARTTLS and judge the certificates; no mail is sent')
+    .option('--resolver <ip:port>', 'validating resolver on this machine, instead of the configured one')
+    .option('--port <number>', 'port of the mail hosts, instead of the configured one')
+    .option('--config <file>', 'configuration file')
+    .option('--json', 'print one JSON document')
+    .action(async (argument: string, options: ExplainOptions, command: Command) => {
+      const text = argument.includes('@') ? domainOf(argument) : argument;
+      const domain = literalAddress(text) === null ? toDomain(text) : text.toLowerCase();
+      if (domain === null) command.error(`"${argument}" is no domain name and no mail address`, { exitCode: 2 });
+      const explainer = await open(options);
+      if (explainer.kind === 'refused') {
+        process.stderr.write(`${explainer.why}\n`);
+        process.exitCode = explainer.exitCode;
+        return;
+      }
+      try {
+        const answer = await explain(domain, explainer.lookups, options.connect ? explainer.dial : null);
+        process.stdout.write(options.json ? `${JSON.stringify(answer, null, 2)}\n` : inWords(answer));
+        process.exitCode = exitCodeOf(answer);
+      } finally {
+        await explainer.close();
+      }
+    });
+}
+
+function exitCodeOf({ outcome, code }: Explanation): number {
+  if (code === 'resolver-untrusted') return 3;
+  return outcome === 'deferred' || outcome === 'bounced' ? 1 : 0;
+}
+
+function inWords(answer: Explanation): string {
+  const { mx } = answer;
+  const route = [
+    `route    ${answer.domain}  ${WAY[mx.kind]}`,
+    mx.dnssec && SIGNED[mx.dnssec],
+    mx.expanded && `alias of ${mx.expanded}`,
+  ];
+  const hosts = answer.hosts.flatMap((host) => [
+    '',
+    `host     ${host.preference} ${host.name}  ${host.addresses.join(' ') || 'no address'}${host.addressDnssec ? `  ${SIGNED[host.addressDnssec]}` : ''}`,
+    ...(host.tlsa ? [`  tlsa   ${host.tlsa.name}  ${SIGNED[host.tlsa.dnssec]}`] : []),
+    ...(host.tlsa?.records ?? []).map(
+      ({ text, usable, considered, why }) =>
+        `         ${usable ? (considered ? 'counts  ' : 'aside   ') : 'unusable'}  ${text}${why ? `  (${why})` : ''}`,
+    ),
+    `  policy ${host.policy}: ${verdictOf(host.code, '').explanation} [${host.code}]`,
+    ...(host.policy === 'dane' ? [`  names  ${host.referenceNames.join(', ')}`] : []),
+    ...(host.connection ? describeConnection(host.connection) : []),
+  ]);
+  const end = `outcome  ${answer.outcome}${answer.status ? ` ${answer.status}` : ''}: ${answer.explanation} [${answer.code}, ${answer.rfc}]`;
+  return `${[route.filter(Boolean).join('  '), ...hosts, '', end].join('\n')}\n`;
+}
+
+function describeConnection({ address, verdict, tls, record, depth, reason, code }: ConnectionFacts): string[] {
+  const crypto = tls ? `${tls.version} ${tls.cipher}${tls.group ? ` ${tls.group}` : ''}` : 'no TLS';
+  return [
+    `  dialled ${address}  ${crypto}`,
+    `         ${verdict}: ${reason || verdictOf(code, '').explanation} [${code}]`,
+    ...(record ? [`         matched ${record} at depth ${depth}`] : []),
+  ];
+}
+
+const SIGNED: Readonly<Record<Dnssec, string>> = { secure: 'signed', insecure: 'not signed', error: 'lookup failed' };
+
+const WAY: Readonly<Record<MxFacts['kind'], string>> = {
+  mx: 'by its MX records',
+  implicit: 'no MX records: the domain itself is the mail host',
+  null: 'takes no mail (null MX)',
+  none: 'leads nowhere',
+  literal: 'an address, no DNS',
+  route: 'by a configured route',
+  failed: 'could not be looked up',
+};

@@ -1,0 +1,29 @@
+/**
+ * The log: one JSON object a line on stdout, written by pino. Mail events carry the names of interface and
+ * verdict; message content, passwords and keys are never handed to it.
+ */
+import { destination, pino, stdTimeFunctions } from 'pino';
+import type { Logger } from '../model/events.ts';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** @param fd file descriptor to write to: 1 for the relay itself, 2 where stdout belongs to a command's answer */
+export function createLogger(level: LogLevel, fd: 1 | 2): Logger {
+  const out = pino(
+    {
+      level,
+      base: null,
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    // Synchronous: a line that was logged is there after a crash, and nothing piles up in memory.
+    destination({ dest: fd, sync: true }),
+  );
+  return {
+    mail: (event) => out.info(event, event.explanation),
+    debug: (message, fields = {}) => out.debug(fields, message),
+    info: (message, fields = {}) => out.info(fields, message),
+    warn: (message, fields = {}) => out.warn(fields, message),
+    error: (message, fields = {}) => out.error(fields, message),
+  };
+}

@@ -1,0 +1,256 @@
+import { describe, expect, test } from 'vitest';
+import type { Visit } from '../src/model/delivery.ts';
+import type { Batch, QueuedRecipient } from '../src/model/message.ts';
+import type { ReasonCode } from '../src/model/reasons.ts';
+import type { Location, MailHost, Route, Trouble } from '../src/model/route.ts';
+import type { HostFacts, TlsPolicy, TlsRule } from '../src/model/tls-policy.ts';
+import { attempt, mostTelling, type Stages } from '../src/relay.ts';
+
+/**
+ * The journey of relay.ts, told by what was tried and how it ended. Each row is a good day with one thing changed:
+ * the far ends are described in words, relay.ts itself is the real one.
+ */
+interface Day {
+  readonly rule: TlsRule;
+  readonly resolverTrusted: boolean;
+  readonly route: Route | 'two hosts';
+  readonly location: Readonly<Record<string, Location>>;
+  readonly policies: Readonly<Record<string, TlsPolicy>>;
+  readonly visits: Readonly<Record<string, 'takes it' | Trouble>>;
+  readonly literal: boolean;
+}
+
+const goodDay: Day = {
+  rule: 'dane',
+  resolverTrusted: true,
+  route: 'two hosts',
+  location: {},
+  policies: {},
+  visits: {},
+  literal: false,
+};
+
+const host = (name: string, preference: number, unusable: Trouble | null = null): MailHost => ({
+  name,
+  preference,
+  unusable,
+});
+const mx = { kind: 'mx', dnssec: 'secure', expanded: null } as const;
+const twoHosts: Route = { kind: 'hosts', mx, hosts: [host('mx1', 10), host('mx2', 20)] };
+const skip = (code: ReasonCode): TlsPolicy => ({ kind: 'skip', trouble: { code, detail: 'seen in a test' } });
+const dane: TlsPolicy = {
+  kind: 'dane',
+  code: 'tlsa-usable',
+  sni: 'x',
+  referenceNames: ['x'],
+  records: [],
+  wholePath: true,
+};
+const recipient: QueuedRecipient = {
+  id: 7,
+  address: 'anna@example.nl',
+  notify: null,
+  orcpt: null,
+  attempts: 0,
+  delayNoticeSent: false,
+  lastCode: null,
+};
+const batch: Batch = {
+  messageId: 'M1',
+  receivedAt: 0,
+  expiresAt: 1,
+  client: 'exchange',
+  envelope: { sender: 'piet@office.nl', smtputf8: false, body: '7bit', ret: null, envid: null },
+  content: { size: 1, eightBit: false, utf8Header: false },
+  domain: 'example.nl',
+  recipients: [recipient, { ...recipient, id: 8, address: 'ben@example.nl' }],
+};
+
+async function journey(change: Partial<Day>): Promise<string> {
+  const day = { ...goodDay, ...change };
+  const steps: string[] = [];
+  const stages: Stages = {
+    destination: (domain) => ({
+      tls: day.rule,
+      nextHop: day.literal ? { kind: 'literal', address: '192.0.2.1', port: 25 } : { kind: 'domain', domain, port: 25 },
+    }),
+    resolverTrusted: () => day.resolverTrusted,
+    route: async () => (day.route === 'two hosts' ? twoHosts : day.route),
+    locate: async (name) => {
+      steps.push(`locate ${name}`);
+      return day.location[name] ?? { kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] };
+    },
+    asksForTlsa: ({ location }: HostFacts) => location?.kind === 'found' && location.bases.length > 0,
+    findTlsa: async ([base = ''], port) => {
+      steps.push(`tlsa ${base}`);
+      return { name: `_${port}._tcp.${base}`, dnssec: 'secure', base, records: [], considered: [], failure: null };
+    },
+    decide: ({ host: { name } }) => day.policies[name] ?? dane,
+    deliver: async ({ host: { name }, address }): Promise<Visit> => {
+      steps.push(`dial ${name} ${address}`);
+      const connection = { address, record: null, depth: null, tls: null, reason: '' } as const;
+      const result = day.visits[`${name} ${address}`] ?? day.visits[name] ?? 'takes it';
+      if (result !== 'takes it') {
+        return {
+          kind: 'useless',
+          connection: { ...connection, verdict: 'failed', code: result.code },
+          trouble: result,
+        };
+      }
+      const outcomes = batch.recipients.map(({ id }) => ({
+        recipientId: id,
+        result: 'delivered' as const,
+        code: 'remote-accepted' as const,
+        status: '2.0.0',
+        detail: '',
+        host: name,
+        address,
+        reply: null,
+        dsnPassedOn: false,
+      }));
+      return { kind: 'settled', connection: { ...connection, verdict: 'authenticated', code: 'dane-ee' }, outcomes };
+    },
+    report: ({ visit }) => steps.push(visit.kind),
+  };
+  const outcomes = await attempt(batch, stages);
+  expect(outcomes.map(({ recipientId }) => recipientId)).toEqual([7, 8]);
+  const [first] = outcomes;
+  return `${steps.join(', ')} → ${first?.result} ${first?.status} ${first?.code}`;
+}
+
+const mx1 = 'locate mx1, tlsa mx1, dial mx1 192.0.2.1';
+const mx2 = 'locate mx2, tlsa mx2, dial mx2 192.0.2.1';
+const mismatch: Trouble = { code: 'tlsa-mismatch', detail: '' };
+const refused: Trouble = { code: 'connect-failed', detail: '' };
+
+describe('one attempt, host by host', () => {
+  test.each<[string, Partial<Day>, string]>([
+    ['all well', {}, `${mx1}, settled → delivered 2.0.0 remote-accepted`],
+    [
+      'PREF-03 first host has the wrong key: the second is tried',
+      { visits: { mx1: mismatch } },
+      `${mx1}, useless, ${mx2}, settled → delivered 2.0.0 remote-accepted`,
+    ],
+    [
+      'CONN-02 both have the wrong key: it waits',
+      { visits: { mx1: mismatch, mx2: mismatch } },
+      `${mx1}, useless, ${mx2}, useless → deferred 4.7.5 tlsa-mismatch`,
+    ],
+    [
+      'TLSA-10 TLSA lookup fails on the first: it is not dialled, the second is',
+      { policies: { mx1: skip('tlsa-lookup-failed') } },
+      `locate mx1, tlsa mx1, ${mx2}, settled → delivered 2.0.0 remote-accepted`,
+    ],
+    [
+      'PREF-04 TLSA lookup fails on both: nothing is dialled',
+      { policies: { mx1: skip('tlsa-lookup-failed'), mx2: skip('tlsa-lookup-failed') } },
+      'locate mx1, tlsa mx1, locate mx2, tlsa mx2 → deferred 4.7.5 tlsa-lookup-failed',
+    ],
+    [
+      'PREF-04 of several reasons the most telling one is given',
+      { visits: { mx1: mismatch, mx2: refused } },
+      `${mx1}, useless, ${mx2}, useless → deferred 4.7.5 tlsa-mismatch`,
+    ],
+    [
+      'PREF-05 DANE fails on the first address: the second of the same host is tried',
+      {
+        location: { mx1: { kind: 'found', addresses: ['192.0.2.1', '192.0.2.2'], dnssec: 'secure', bases: ['mx1'] } },
+        visits: { 'mx1 192.0.2.1': mismatch },
+      },
+      `${mx1}, useless, dial mx1 192.0.2.2, settled → delivered 2.0.0 remote-accepted`,
+    ],
+    [
+      'ADDR-02 unsigned host: TLSA is never asked for',
+      { location: { mx1: { kind: 'found', addresses: ['192.0.2.1'], dnssec: 'insecure', bases: [] } } },
+      'locate mx1, dial mx1 192.0.2.1, settled → delivered 2.0.0 remote-accepted',
+    ],
+    [
+      'MX-02 the MX lookup fails: it waits, nothing is located or dialled',
+      {
+        route: {
+          kind: 'dead-end',
+          mx: { kind: 'failed', dnssec: 'error', expanded: null },
+          trouble: { code: 'mx-lookup-failed', detail: 'SERVFAIL' },
+        },
+      },
+      ' → deferred 4.4.3 mx-lookup-failed',
+    ],
+    [
+      'MX-06 null MX: returned at once',
+      {
+        route: {
+          kind: 'dead-end',
+          mx: { kind: 'null', dnssec: 'secure', expanded: null },
+          trouble: { code: 'null-mx', detail: '' },
+        },
+      },
+      ' → bounced 5.1.10 null-mx',
+    ],
+    [
+      'DNS-17 the resolver is not proven to validate: it waits, nothing is asked or dialled',
+      { resolverTrusted: false },
+      ' → deferred 4.4.3 resolver-untrusted',
+    ],
+    [
+      'DNS-17 without DANE at stake an unproven resolver does not stop mail',
+      { resolverTrusted: false, rule: 'may' },
+      `${mx1}, settled → delivered 2.0.0 remote-accepted`,
+    ],
+    [
+      'MX-15 address literal under dane-only: returned',
+      { literal: true, rule: 'dane-only' },
+      ' → bounced 5.7.10 dane-only-literal',
+    ],
+    [
+      'ADDR-05 all hosts proven to have no address: returned',
+      { policies: { mx1: skip('host-without-address'), mx2: skip('host-without-address') } },
+      'locate mx1, tlsa mx1, locate mx2, tlsa mx2 → bounced 5.4.4 host-without-address',
+    ],
+    [
+      'ADDR-05 one host without address, one lookup error: it waits',
+      { policies: { mx1: skip('host-without-address'), mx2: skip('address-lookup-failed') } },
+      'locate mx1, tlsa mx1, locate mx2, tlsa mx2 → deferred 4.4.3 address-lookup-failed',
+    ],
+    [
+      'TXN-02 every host turned us away for good: returned',
+      {
+        visits: {
+          mx1: { code: 'greeting-refused', detail: '', status: '5.3.2' },
+          mx2: { code: 'greeting-refused', detail: '', status: '5.3.2' },
+        },
+      },
+      `${mx1}, useless, ${mx2}, useless → bounced 5.3.2 greeting-refused`,
+    ],
+    [
+      'TXN-02 one host turned us away for good, one was down: it waits',
+      { visits: { mx1: { code: 'greeting-refused', detail: '', status: '5.3.2' }, mx2: refused } },
+      `${mx1}, useless, ${mx2}, useless → deferred 4.4.1 connect-failed`,
+    ],
+    [
+      'MX-14 an illegal host name is neither looked up nor dialled',
+      {
+        route: {
+          kind: 'hosts',
+          mx,
+          hosts: [host('mx1', 10, { code: 'host-name-illegal', detail: '' }), host('mx2', 20)],
+        },
+      },
+      `${mx2}, settled → delivered 2.0.0 remote-accepted`,
+    ],
+  ])('%s', async (_, change, story) => {
+    expect(await journey(change)).toBe(story);
+  });
+
+  test('MX-19 a hundred dead hosts are not all dialled in one attempt', async () => {
+    const many = Array.from({ length: 100 }, (_, at) => host(`mx${at}`, at));
+    const [first = host('mx', 0), ...rest] = many;
+    const visits = Object.fromEntries(many.map(({ name }) => [name, refused]));
+    const story = await journey({ route: { kind: 'hosts', mx, hosts: [first, ...rest] }, visits });
+    expect(story.match(/dial/g)).toHaveLength(8);
+    expect(story).toMatch(/deferred 4\.4\.1 connect-failed$/);
+  });
+});
+
+test('PREF-04 without any trouble to tell of, mail still waits', () => {
+  expect(mostTelling([])).toMatchObject({ code: 'internal-error' });
+});
