@@ -214,7 +214,10 @@ function base64Lines(bytes: Buffer): string {
 
 /** Text that came from outside, fit for a header field or a line: no controls, ASCII unless `utf8`. */
 function clean(text: string, utf8: boolean): string {
-  const flat = text.replaceAll('’', "'").replace(/[\u0000-\u001f\u007f]+/g, ' ');
+  const flat = text
+    .replaceAll('’', "'")
+    .replaceAll('§', 'section ')
+    .replace(/[\u0000-\u001f\u007f]+/g, ' ');
   return utf8 ? flat : flat.replace(/[^ -~]/gu, '?');
 }
 
