@@ -1,0 +1,202 @@
+/**
+ * Starts the world of world.ts on loopback: signed zones, a validating resolver, and a mail host for every entry.
+ *
+ * Every host has an address of its own in 127.B.0.0/24, and all have the same port, because a name in DNS has no port.
+ * That port is 25 where this process may use it. B is the first block from 25 on in which all addresses are free, so
+ * that several labs can run at once.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chainOfThree, type Identity, selfSigned, tlsaFor } from './certificates.ts';
+import { type LabDns, type LabZone, startDns } from './dns.ts';
+import { type Contact, type Mail, type MailHost, type Mood, startHost } from './host.ts';
+import { type Destination, type HostEntry, WORLD } from './world.ts';
+
+export interface Lab {
+  readonly dns: LabDns;
+  /** The port that all mail hosts share. */
+  readonly port: number;
+  /** As `resolver` in the relay's configuration: the address, and what proves that it validates in this world. */
+  readonly resolver: {
+    readonly address: string;
+    readonly probe: { readonly signed: string; readonly bogus: readonly string[] };
+  };
+  readonly world: readonly Destination[];
+  /** The second octet of all addresses of this lab: `127.B.0.0/24`. */
+  readonly block: number;
+  /** All mail that arrived anywhere. */
+  readonly mailboxes: () => readonly Mail[];
+  /** Who dialled a host, whether or not mail came of it. */
+  readonly contacts: (host: string) => readonly Contact[];
+  readonly address: (host: string) => string;
+  readonly identity: (host: string) => Identity;
+  readonly setMood: (host: string, mood: Mood) => Promise<void>;
+  /** Gives the host a new certificate that signs itself, and leaves what is published as it is. */
+  readonly replaceCertificate: (host: string) => Promise<Identity>;
+  /** Replaces the TLSA records of the host: lines such as `3 1 1 ab…`; by default the 3 1 1 of its present key. */
+  readonly publishTlsa: (host: string, records?: readonly string[]) => Promise<void>;
+  readonly stop: () => Promise<void>;
+}
+
+export interface LabOptions {
+  /** Folder for keys and zones, kept afterwards; a temporary one by default. */
+  readonly dir?: string;
+  readonly port?: number;
+  readonly world?: readonly Destination[];
+}
+
+const FIRST_BLOCK = 25;
+const LAST_BLOCK = 120;
+
+/** Rejects with a sentence when a tool is missing or no addresses are free; nothing is left running then. */
+export async function startLab({ dir, port, world = WORLD }: LabOptions = {}): Promise<Lab> {
+  const folder = dir ?? (await mkdtemp(join(tmpdir(), 'dane-lab-')));
+  const entries = world.flatMap((destination) => destination.hosts.map((entry) => ({ destination, entry })));
+  const identities = new Map<string, Identities>();
+  await Promise.all(entries.map(async ({ entry }) => identities.set(entry.name, await identitiesFor(entry))));
+  const names = entries.map(({ entry }) => entry.name);
+
+  const hosts: MailHost[] = [];
+  const stop = async (dns: LabDns | null): Promise<void> => {
+    await Promise.all(hosts.map((host) => host.stop()));
+    await dns?.close();
+    if (dir === undefined) await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    const place = await findPlace(port, entries, identities, hosts);
+    const published = new Map<string, readonly string[]>();
+    for (const { entry } of entries) published.set(entry.name, recordsFor(entry, get(identities, entry.name)));
+    const addressOf = (host: string): string => `127.${place.block}.0.${names.indexOf(host) + 1}`;
+    const zoneOf = (destination: Destination): LabZone =>
+      zoneFor(destination, { port: place.port, addressOf, published: (host) => get(published, host) });
+
+    const zones = Object.fromEntries(world.map((destination) => [destination.domain, zoneOf(destination)]));
+    const dns = await startDns({ dir: folder, zones: { ...zones, 'probe-bogus.test': BOGUS_PROBE } });
+    const hostNamed = (name: string): MailHost => {
+      const host = hosts.find((each) => each.name === name);
+      if (!host) throw new Error(`the lab has no mail host ${name} of its own`);
+      return host;
+    };
+    const publishTlsa = async (name: string, records?: readonly string[]): Promise<void> => {
+      const found = entries.find(({ entry }) => entry.name === name);
+      if (!found) throw new Error(`the lab has no mail host ${name}`);
+      published.set(name, records ?? [tlsaFor(3, 1, 1, get(identities, name).host)]);
+      await dns.setZone(found.destination.domain, zoneOf(found.destination));
+    };
+    return {
+      dns,
+      ...place,
+      world,
+      resolver: {
+        address: `${dns.server.address}:${dns.server.port}`,
+        probe: { signed: '.', bogus: ['probe-bogus.test'] },
+      },
+      mailboxes: () => hosts.flatMap((host) => host.mailbox()),
+      contacts: (name) => hostNamed(name).contacts(),
+      address: addressOf,
+      identity: (name) => get(identities, name).host,
+      setMood: (name, mood) => hostNamed(name).setMood(mood),
+      replaceCertificate: async (name) => {
+        const host = await selfSigned(name);
+        identities.set(name, { ...get(identities, name), host });
+        hosts.find((each) => each.name === name)?.setIdentity(host);
+        return host;
+      },
+      publishTlsa,
+      stop: () => stop(dns),
+    };
+  } catch (error) {
+    await stop(null);
+    throw error;
+  }
+}
+
+const BOGUS_PROBE: LabZone = { records: ['@ A 127.0.0.1', '@ TXT "never to be seen"'], dnssec: 'bogus' };
+
+interface Identities {
+  readonly host: Identity;
+  readonly root: Identity | null;
+  readonly stranger: Identity;
+}
+
+async function identitiesFor({ name, canonical, certificate }: HostEntry): Promise<Identities> {
+  const stranger = await selfSigned(name);
+  if (certificate === 'self-signed') return { host: await selfSigned(canonical ?? name), root: null, stranger };
+  const subject = certificate === 'chain-other-names' ? 'somebody-else.test' : (canonical ?? name);
+  const { leaf, root } = await chainOfThree([subject], { expired: certificate === 'chain-expired' });
+  return { host: leaf, root, stranger };
+}
+
+function recordsFor({ name, tlsa }: HostEntry, { host, root, stranger }: Identities): readonly string[] {
+  return tlsa.map(({ numbers: [usage, selector, matching], of }) => {
+    const identity = { host, root, stranger }[of];
+    if (!identity) throw new Error(`${name} has no root to publish`);
+    return tlsaFor(usage, selector, matching, identity);
+  });
+}
+
+interface ZoneFacts {
+  readonly port: number;
+  readonly addressOf: (host: string) => string;
+  readonly published: (host: string) => readonly string[];
+}
+
+function zoneFor({ dnssec, hosts }: Destination, { port, addressOf, published }: ZoneFacts): LabZone {
+  // TTL 0: what is put right in DNS is seen by the next question.
+  const records = hosts.length === 0 ? ['@ 0 MX 0 .'] : [];
+  const forged: string[] = [];
+  for (const { name, preference, canonical, tlsaForged } of hosts) {
+    const end = canonical ?? name;
+    records.push(`@ 0 MX ${preference} ${name}.`);
+    if (canonical) records.push(`${name}. 0 CNAME ${canonical}.`);
+    records.push(`${end}. 0 A ${addressOf(name)}`);
+    for (const tlsa of published(name)) (tlsaForged ? forged : records).push(`_${port}._tcp.${end}. 0 TLSA ${tlsa}`);
+  }
+  return { records, dnssec, ...(forged.length > 0 ? { forged } : {}) };
+}
+
+interface Place {
+  readonly block: number;
+  readonly port: number;
+}
+
+/** Starts every host of the lab's own in the first block of addresses where that works, and puts them in `hosts`. */
+async function findPlace(
+  wish: number | undefined,
+  entries: readonly { readonly entry: HostEntry }[],
+  identities: ReadonlyMap<string, Identities>,
+  hosts: MailHost[],
+): Promise<Place> {
+  let port = wish ?? 25;
+  for (let block = FIRST_BLOCK; block <= LAST_BLOCK; block++) {
+    try {
+      for (const [index, { entry }] of entries.entries()) {
+        const { name, mood, elsewhere } = entry;
+        const address = `127.${block}.0.${index + 1}`;
+        const { host: identity } = get(identities, name);
+        const host = await startHost({ name, address, port, mood, identity });
+        port = host.port;
+        // One that lives elsewhere was started all the same, to see that its address and port are free.
+        if (elsewhere) await host.stop();
+        else hosts.push(host);
+      }
+      return { block, port };
+    } catch (error) {
+      await Promise.all(hosts.splice(0).map((host) => host.stop()));
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EACCES' && wish === undefined && port === 25) {
+        port = 0;
+        block--;
+      } else if (code !== 'EADDRINUSE') throw error;
+      else if (wish === undefined && port !== 25) port = 0;
+    }
+  }
+  throw new Error(`no block of addresses from 127.${FIRST_BLOCK} to 127.${LAST_BLOCK} is free for the lab`);
+}
+
+function get<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key): Value {
+  const value = map.get(key);
+  if (value === undefined) throw new Error(`the lab knows no ${String(key)}`);
+  return value;
+}

@@ -1,0 +1,300 @@
+/**
+ * The closed internet as a table: who takes mail, what they publish, how they behave, and what must become of a message.
+ *
+ * Each destination is a good one with one thing changed. Read it as the list of cases that DANE is about; the demo, the
+ * tests and `dane-relay lab` are all made from it.
+ */
+import type { ReasonCode } from '../src/model/reasons.ts';
+import type { Mood } from './host.ts';
+
+/** What certificate a host presents. */
+export type CertificateKind =
+  /** One that signs itself, for the host's own name. */
+  | 'self-signed'
+  /** Leaf and intermediate under a root of the lab; the root is sent too. */
+  | 'chain'
+  /** The same, but the time of the leaf is over. */
+  | 'chain-expired'
+  /** The same, but the leaf is for other names. */
+  | 'chain-other-names';
+
+/** One TLSA record: its three numbers, and which certificate it is made from. */
+export interface PublishedTlsa {
+  readonly numbers: readonly [usage: 0 | 1 | 2 | 3, selector: 0 | 1, matching: 0 | 1 | 2];
+  /** The host's own certificate, the root above it, or the one of somebody else. */
+  readonly of: 'host' | 'root' | 'stranger';
+}
+
+export interface HostEntry {
+  readonly name: string;
+  readonly preference: number;
+  readonly mood: Mood;
+  readonly certificate: CertificateKind;
+  readonly tlsa: readonly PublishedTlsa[];
+  /** True when the signatures of the TLSA records do not hold: looking them up fails. */
+  readonly tlsaForged?: boolean;
+  /** The name in the MX record is an alias of this one, where the TLSA records are. */
+  readonly canonical?: string;
+  /** True when the lab only gives it a name, an address and a certificate: some other program listens there. */
+  readonly elsewhere?: boolean;
+}
+
+/** What must become of one plain message to this destination. */
+export interface Expectation {
+  readonly event: 'delivered' | 'deferred' | 'bounced';
+  readonly code: ReasonCode;
+  /** As `verdict` in the log; absent when no connection was made or none came to an end. */
+  readonly verdict?: 'authenticated' | 'host-authenticated' | 'encrypted' | 'clear';
+  /** Hosts that must take it, and no other. */
+  readonly arrivesAt: readonly string[];
+  /** Hosts that must not even be dialled. */
+  readonly notDialled: readonly string[];
+}
+
+export interface Destination {
+  readonly domain: string;
+  /** What is published and what is wrong, in one sentence for people. */
+  readonly tells: string;
+  /** Why the expected end is the right one, in one sentence for people. */
+  readonly because: string;
+  readonly dnssec: 'signed' | 'unsigned' | 'bogus';
+  /** Empty for a null MX (RFC 7505). */
+  readonly hosts: readonly HostEntry[];
+  readonly expect: Expectation;
+}
+
+const OWN_KEY: PublishedTlsa = { numbers: [3, 1, 1], of: 'host' };
+const STRANGER_KEY: PublishedTlsa = { numbers: [3, 1, 1], of: 'stranger' };
+const ROOT: PublishedTlsa = { numbers: [2, 0, 1], of: 'root' };
+
+/** A good host: `mx.DOMAIN`, STARTTLS, a certificate that signs itself, and its 3 1 1 in DNS. */
+export function goodHost(domain: string, changes: Partial<HostEntry> = {}): HostEntry {
+  return {
+    name: `mx.${domain}`,
+    preference: 10,
+    mood: 'well',
+    certificate: 'self-signed',
+    tlsa: [OWN_KEY],
+    ...changes,
+  };
+}
+
+type Story = Pick<Destination, 'tells' | 'because'>;
+
+function delivered(
+  domain: string,
+  story: Story,
+  code: ReasonCode,
+  verdict: NonNullable<Expectation['verdict']>,
+  changes: Partial<HostEntry> & { readonly dnssec?: Destination['dnssec'] } = {},
+): Destination {
+  const { dnssec = 'signed', ...host } = changes;
+  const entry = goodHost(domain, host);
+  const expect: Expectation = { event: 'delivered', code, verdict, arrivesAt: [entry.name], notDialled: [] };
+  return { domain, ...story, dnssec, hosts: [entry], expect };
+}
+
+function waits(
+  domain: string,
+  story: Story,
+  code: ReasonCode,
+  changes: Partial<HostEntry> & { readonly dnssec?: Destination['dnssec']; readonly dialled?: boolean } = {},
+): Destination {
+  const { dnssec = 'signed', dialled = true, ...host } = changes;
+  const entry = goodHost(domain, host);
+  const expect: Expectation = { event: 'deferred', code, arrivesAt: [], notDialled: dialled ? [] : [entry.name] };
+  return { domain, ...story, dnssec, hosts: [entry], expect };
+}
+
+/** The sender's own domain: the legacy mail server's users live here, and bounces come back to it. */
+export const HOME = 'office.test';
+
+export const WORLD: readonly Destination[] = [
+  delivered(
+    HOME,
+    { tells: 'the domain of the sender; bounces come back to it', because: 'its host is in order' },
+    'dane-ee',
+    'authenticated',
+  ),
+  delivered(
+    'dane-ee.test',
+    {
+      tells: 'TLSA 3 1 1: the fingerprint of the key of its mail host',
+      because: 'the host presents exactly that key',
+    },
+    'dane-ee',
+    'authenticated',
+  ),
+  delivered(
+    'dane-ta.test',
+    {
+      tells: 'TLSA 2 0 1: the fingerprint of the authority that issues its certificates',
+      because: 'the chain that the host sends ends at that authority, is in time, and is for its name',
+    },
+    'dane-ta',
+    'authenticated',
+    { certificate: 'chain', tlsa: [ROOT] },
+  ),
+  waits(
+    'wrong-certificate.test',
+    {
+      tells: 'TLSA 3 1 1, but its host presents another key, as somebody in between would have to',
+      because: 'whoever answers has not proven to be the host that the domain named',
+    },
+    'tlsa-mismatch',
+    { tlsa: [STRANGER_KEY] },
+  ),
+  waits(
+    'stripped.test',
+    {
+      tells: 'TLSA 3 1 1, but on the way STARTTLS was taken out of what the host offers',
+      because: 'TLSA is a promise of TLS; without TLS somebody is in between',
+    },
+    'starttls-not-offered',
+    { mood: 'no-starttls' },
+  ),
+  waits(
+    'lookup-fails.test',
+    {
+      tells: 'TLSA whose DNSSEC signature does not hold, as when somebody in between rewrites it',
+      because: 'nobody knows what the domain demands, so its host is not even dialled',
+    },
+    'tlsa-lookup-failed',
+    { tlsaForged: true, dialled: false },
+  ),
+  delivered(
+    'no-tlsa.test',
+    {
+      tells: 'no TLSA; its host offers STARTTLS',
+      because: 'nothing was promised, so TLS is used because it is offered, with any certificate',
+    },
+    'encrypted-opportunistic',
+    'encrypted',
+    { tlsa: [] },
+  ),
+  delivered(
+    'unusable.test',
+    {
+      tells: 'only TLSA 1 0 1, a usage that mail cannot use',
+      because: 'TLS was promised and is demanded; there is nothing to check the certificate against',
+    },
+    'encrypted-unauthenticated',
+    'encrypted',
+    { tlsa: [{ numbers: [1, 0, 1], of: 'host' }] },
+  ),
+  {
+    domain: 'null-mx.test',
+    tells: 'a null MX: it takes no mail at all',
+    because: 'no later attempt can change that, so the sender is told at once',
+    dnssec: 'signed',
+    hosts: [],
+    expect: { event: 'bounced', code: 'null-mx', arrivesAt: [], notDialled: [] },
+  },
+  delivered(
+    'unsigned.test',
+    {
+      tells: 'no DNSSEC; a TLSA record that anybody could have put there',
+      because: 'records that are not signed prove nothing, so this is as if none were there',
+    },
+    'encrypted-opportunistic',
+    'encrypted',
+    { dnssec: 'unsigned', tlsa: [STRANGER_KEY] },
+  ),
+  delivered(
+    'clear.test',
+    { tells: 'no TLSA, and a host without STARTTLS', because: 'nothing was promised and nothing better is offered' },
+    'clear-not-offered',
+    'clear',
+    { tlsa: [], mood: 'no-starttls' },
+  ),
+  waits(
+    'bogus.test',
+    {
+      tells: 'a zone whose signatures do not hold',
+      because: 'nobody knows who takes its mail',
+    },
+    'mx-lookup-failed',
+    { dnssec: 'bogus', dialled: false },
+  ),
+  waits(
+    'expired.test',
+    {
+      tells: 'TLSA 2 0 1, but the certificate of its host is out of time',
+      because: 'with an authority the dates count (with 3 1 1 they would not)',
+    },
+    'tlsa-expired',
+    { certificate: 'chain-expired', tlsa: [ROOT] },
+  ),
+  waits(
+    'other-names.test',
+    {
+      tells: 'TLSA 2 0 1, but the certificate of its host is for other names',
+      because: 'the authority vouches for many hosts; this certificate is not the one of this host',
+    },
+    'tlsa-name-mismatch',
+    { certificate: 'chain-other-names', tlsa: [ROOT] },
+  ),
+  {
+    domain: 'two-hosts.test',
+    tells: 'two MX hosts with TLSA 3 1 1, the first of which presents another key',
+    because: 'the first is passed over; the second proves itself',
+    dnssec: 'signed',
+    hosts: [
+      goodHost('two-hosts.test', { name: 'mx1.two-hosts.test', tlsa: [STRANGER_KEY] }),
+      goodHost('two-hosts.test', { name: 'mx2.two-hosts.test', preference: 20 }),
+    ],
+    expect: {
+      event: 'delivered',
+      code: 'dane-ee',
+      verdict: 'authenticated',
+      arrivesAt: ['mx2.two-hosts.test'],
+      notDialled: [],
+    },
+  },
+  delivered(
+    'alias.test',
+    {
+      tells: 'an MX that is a signed alias of another name, where the TLSA is',
+      because: 'the alias is signed, so the records at its end count',
+    },
+    'dane-ee',
+    'authenticated',
+    { canonical: 'real.alias.test' },
+  ),
+  delivered(
+    'rollover.test',
+    {
+      tells: 'two TLSA 3 1 1: the key before and the key after a rollover',
+      because: 'one match is enough',
+    },
+    'dane-ee',
+    'authenticated',
+    { tlsa: [STRANGER_KEY, OWN_KEY] },
+  ),
+  {
+    ...waits(
+      'greylisting.test',
+      { tells: 'TLSA 3 1 1; asks everybody to come back once', because: 'it is tried again, and then taken' },
+      'remote-later',
+      { mood: 'greylists' },
+    ),
+  },
+  {
+    domain: 'unknown-user.test',
+    tells: 'TLSA 3 1 1; does not know the recipient',
+    because: 'the host that refuses has proven who it is, so its word counts',
+    dnssec: 'signed',
+    hosts: [goodHost('unknown-user.test', { mood: 'unknown-users' })],
+    expect: { event: 'bounced', code: 'remote-refused', arrivesAt: [], notDialled: [] },
+  },
+  delivered(
+    'seven-bit.test',
+    {
+      tells: 'TLSA 3 1 1; a host that takes 7-bit text only',
+      because: 'plain text fits; a message with 8-bit content would be returned',
+    },
+    'dane-ee',
+    'authenticated',
+    { mood: 'seven-bit' },
+  ),
+];
