@@ -1,0 +1,259 @@
+/**
+ * The demo: real mail through the real relay into the closed internet of the lab, told as a story and checked.
+ *
+ *   npm run demo             tells it, and ends with 0 only if everything happened as it must
+ *   npm run demo -- --keep   leaves all of it running afterwards, to play with
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { send } from './client.ts';
+import type { Mail } from './host.ts';
+import { type Lab, startLab } from './lab.ts';
+import { type LogEvent, type RunningRelay, startRelay } from './relay.ts';
+import { type Destination, HOME } from './world.ts';
+
+const SENDER = `alice@${HOME}`;
+
+/** The destinations of the story, in its order. `npm run lab` shows the others. */
+const STORY = [
+  'dane-ee.test',
+  'dane-ta.test',
+  'wrong-certificate.test',
+  'stripped.test',
+  'lookup-fails.test',
+  'no-tlsa.test',
+  'unusable.test',
+  'null-mx.test',
+  'two-hosts.test',
+  'greylisting.test',
+  'unknown-user.test',
+];
+
+const HEADLINE: Readonly<Record<Destination['expect']['event'], string>> = {
+  delivered: 'DELIVERED',
+  deferred: 'WAITS',
+  bounced: 'RETURNED',
+};
+
+const tty = process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined;
+const paint = (code: number, text: string): string => (tty ? `\u001b[${code}m${text}\u001b[0m` : text);
+const bold = (text: string): string => paint(1, text);
+const green = (text: string): string => paint(32, text);
+const red = (text: string): string => paint(31, text);
+const say = (text = ''): void => {
+  process.stdout.write(`${text}\n`);
+};
+
+const keep = process.argv.slice(2).includes('--keep');
+const began = Date.now();
+const folder = await mkdtemp(join(tmpdir(), 'dane-demo-'));
+process.exitCode = await demo();
+await rm(folder, { recursive: true, force: true });
+
+async function demo(): Promise<number> {
+  let lab: Lab | null = null;
+  let relay: RunningRelay | null = null;
+  try {
+    say(bold('dane-relay, shown on a closed internet inside this machine'));
+    say();
+    lab = await startLab();
+    const { block, port, world, resolver } = lab;
+    say(`  DNS         ${world.length} domains, really signed, behind a validating Unbound on ${resolver.address}`);
+    say(`  mail hosts  on 127.${block}.0.x, port ${port}, each with its own certificate and its own mood`);
+    relay = await startRelay({ lab, dir: folder });
+    say(`  the relay   on ${relay.address}:${relay.port}; its key is pinned: ${relay.pin}`);
+    say(`  the client  a mail server that cannot do DANE; the relay has pinned its key, too`);
+    say();
+    const mistakes = [...(await tellStories(lab, relay)), ...(await tellBounces(lab)), ...sumUp(lab)];
+    say();
+    const seconds = ((Date.now() - began) / 1000).toFixed(1);
+    if (mistakes.length === 0) {
+      say(green(bold(`All of it happened as it must (${STORY.length} destinations, ${seconds} s).`)));
+    } else {
+      say(red(bold(`${mistakes.length} thing(s) did not happen as they must:`)));
+      for (const mistake of mistakes) say(red(`  - ${mistake}`));
+    }
+    if (keep) await play(lab, relay);
+    return mistakes.length === 0 ? 0 : 1;
+  } catch (error) {
+    say(red(`The demo could not be told to its end: ${error instanceof Error ? error.message : String(error)}`));
+    return 1;
+  } finally {
+    await relay?.stop();
+    await lab?.stop();
+  }
+}
+
+/** Sends one message to every destination of the story and tells what became of it. Returns what was not right. */
+async function tellStories(lab: Lab, relay: RunningRelay): Promise<string[]> {
+  for (const domain of STORY) await post(relay, `bob@${domain}`);
+  say(`${STORY.length} messages went in over TLS with both keys checked. What became of each:`);
+  const mistakes: string[] = [];
+  for (const [index, domain] of STORY.entries()) {
+    const destination = lab.world.find((each) => each.domain === domain);
+    if (!destination) throw new Error(`the lab has no ${domain}`);
+    const first = await relay.untilEvent((event) => isAbout(event, `bob@${domain}`));
+    say();
+    say(`${String(index + 1).padStart(2)}. ${bold(domain)}`);
+    say(`    publishes ${destination.tells}`);
+    tellEvent(first);
+    const wrong = compare(lab, destination, first);
+    if (domain === 'greylisting.test') {
+      const second = await relay.untilEvent((event) => isAbout(event, `bob@${domain}`) && event.event === 'delivered');
+      say('    and at the next attempt, two seconds later:');
+      tellEvent(second);
+      if (second.verdict !== 'authenticated') wrong.push('the second attempt was not authenticated');
+    }
+    if (wrong.length === 0) say(`    ${green('✓')} as it must be: ${destination.because}`);
+    for (const each of wrong) say(`    ${red('✗')} not as it must be: ${each}`);
+    mistakes.push(...wrong.map((each) => `${domain}: ${each}`));
+  }
+  return mistakes;
+}
+
+function tellEvent(event: LogEvent): void {
+  const { code, status, verdict, host, tls, record, explanation } = event;
+  const facts = [`code ${code}`, `status ${status}`];
+  if (verdict) facts.push(verdict === 'clear' ? 'in the clear' : verdict);
+  if (tls) facts.push(`${tls.version}${tls.group ? ` ${tls.group}` : ''}`);
+  if (record) facts.push(`by ${record.slice(0, 22)}…`);
+  if (host) facts.push(`host ${host}`);
+  say(`    ${bold(headline(event))}: ${facts.join(', ')}`);
+  say(`    in the relay’s words: ${explanation}`);
+}
+
+function headline({ event }: LogEvent): string {
+  return event === 'delivered' || event === 'deferred' || event === 'bounced' ? HEADLINE[event] : event.toUpperCase();
+}
+
+/** What of the first thing that happened is not as the table of the world says. */
+function compare(lab: Lab, { domain, expect, hosts }: Destination, event: LogEvent): string[] {
+  const wrong: string[] = [];
+  if (event.event !== expect.event) wrong.push(`it was ${event.event}, not ${expect.event}`);
+  if (event.code !== expect.code) wrong.push(`the code is ${event.code}, not ${expect.code}`);
+  if (expect.verdict && event.verdict !== expect.verdict) {
+    wrong.push(`the connection was ${event.verdict ?? 'not judged'}, not ${expect.verdict}`);
+  }
+  const arrived = mailFor(lab, `bob@${domain}`);
+  for (const { name } of hosts) {
+    const here = arrived.filter((mail) => mail.host === name).length;
+    const must = expect.arrivesAt.includes(name) ? 1 : 0;
+    if (expect.event !== 'deferred' && here !== must) wrong.push(`${name} has ${here} message(s), not ${must}`);
+    const dialled = lab.contacts(name).length;
+    if (expect.notDialled.includes(name) && dialled > 0) wrong.push(`${name} was dialled ${dialled} time(s)`);
+  }
+  return wrong;
+}
+
+/** Shows the bounces that came home. Returns what was not right. */
+async function tellBounces(lab: Lab): Promise<string[]> {
+  const returned = STORY.filter((domain) => lab.world.some((each) => each.domain === domain && isBounced(each)));
+  const deadline = Date.now() + 15_000;
+  const bounces = (): readonly Mail[] => mailFor(lab, SENDER).filter((mail) => mail.sender === '');
+  while (bounces().length < returned.length && Date.now() < deadline) await pause(50);
+
+  say();
+  say(bold(`What came back to ${SENDER}`));
+  const mistakes: string[] = [];
+  for (const domain of returned) {
+    const bounce = bounces().find((mail) => mail.content.includes(`bob@${domain}`));
+    if (!bounce) {
+      mistakes.push(`no bounce for ${domain} arrived`);
+      continue;
+    }
+    const text = bounce.content.toString('utf8');
+    for (const field of ['Subject', 'Final-Recipient', 'Action', 'Status', 'Diagnostic-Code']) {
+      const line = new RegExp(`^${field}: .*(?:\r\n[ \t].*)*`, 'mi').exec(text)?.[0];
+      if (line) say(`    ${line.replace(/\r\n\s+/g, ' ')}`);
+    }
+    say(
+      `    ${green('✓')} it came over ${bounce.tls ? `${bounce.tls.version}, authenticated like any other mail` : 'clear text'}`,
+    );
+    say();
+    if (!bounce.tls) mistakes.push(`the bounce for ${domain} came in the clear`);
+  }
+  return mistakes;
+}
+
+/** The promise of the whole thing, counted over all hosts. Returns what was not right. */
+function sumUp(lab: Lab): string[] {
+  const promised = lab.world.filter(
+    ({ dnssec, hosts }) => dnssec === 'signed' && hosts.some((host) => host.tlsa.length > 0),
+  );
+  const names = new Set(promised.flatMap(({ hosts }) => hosts.map((host) => host.name)));
+  const clear = lab.mailboxes().filter((mail) => mail.tls === null && names.has(mail.host));
+  const undialled = promised
+    .flatMap(({ expect }) => expect.notDialled)
+    .filter((name) => lab.contacts(name).length === 0);
+  say(`In the clear to hosts that promise TLS: ${clear.length} messages. Never dialled: ${undialled.join(', ')}.`);
+  return clear.map((mail) => `a message to ${mail.recipients.join(', ')} went in the clear`);
+}
+
+/** Leaves everything running, and sends a message to every address that is typed. */
+async function play(lab: Lab, relay: RunningRelay): Promise<void> {
+  say();
+  say(bold('Everything is still running. In another terminal, in this folder:'));
+  say(`  ./dane-relay queue list --config ${relay.config}`);
+  say(`  ./dane-relay explain wrong-certificate.test --connect --config ${relay.config}`);
+  say(`  ./dane-relay queue retry --domain wrong-certificate.test --config ${relay.config}`);
+  const { certFile, keyFile } = relay.client;
+  const tls = `--tls --tls-cert ${certFile} --tls-key ${keyFile}`;
+  say(`  swaks --server ${relay.address}:${relay.port} ${tls} --from ${SENDER} --to bob@dane-ee.test`);
+  say();
+  say(`Domains: ${lab.world.map(({ domain }) => domain).join(' ')}`);
+  say('Type an address here to send it a message; an empty line or Ctrl-C ends it all.');
+  const lines = createInterface({ input: process.stdin });
+  process.once('SIGINT', () => lines.close());
+  process.once('SIGTERM', () => lines.close());
+  for await (const line of lines) {
+    const recipient = line.trim();
+    if (recipient === '') break;
+    const before = relay.events().length;
+    try {
+      await post(relay, recipient);
+      tellEvent(
+        await relay.untilEvent((event) => relay.events().indexOf(event) >= before && isAbout(event, recipient)),
+      );
+    } catch (error) {
+      say(`    ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  lines.close();
+}
+
+function post(relay: RunningRelay, recipient: string): Promise<unknown> {
+  const content = [
+    `From: Alice <${SENDER}>`,
+    `To: <${recipient}>`,
+    'Subject: A letter from the office',
+    `Date: ${new Date().toUTCString().replace('GMT', '+0000')}`,
+    `Message-ID: <${crypto.randomUUID()}@${HOME}>`,
+    '',
+    'Dear Bob,',
+    '',
+    'nobody but your mail host may read this.',
+    '',
+    'Alice',
+    '',
+  ].join('\r\n');
+  return send(relay, relay.client, { sender: SENDER, recipients: [recipient], content });
+}
+
+/** True for the end of an attempt for this recipient: being accepted is only the beginning. */
+function isAbout({ event, recipient }: LogEvent, address: string): boolean {
+  return recipient === address && (event === 'delivered' || event === 'deferred' || event === 'bounced');
+}
+
+function isBounced({ expect }: Destination): boolean {
+  return expect.event === 'bounced';
+}
+
+function mailFor(lab: Lab, recipient: string): readonly Mail[] {
+  return lab.mailboxes().filter((mail) => mail.recipients.includes(recipient));
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

@@ -1,0 +1,226 @@
+/**
+ * The real relay, run as a child in the world of a lab: configured, started, listened to, stopped.
+ *
+ * What is known of it is what an operator would know: its exit status, its log, its certificate file.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createConnection, createServer } from 'node:net';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { MailEvent } from '../src/model/events.ts';
+import { pinOf, selfSigned } from './certificates.ts';
+import { type ClientCertificate, pinOfPem, type Relay } from './client.ts';
+import type { Lab } from './lab.ts';
+
+export const PROJECT = dirname(dirname(fileURLToPath(import.meta.url)));
+const LAUNCHER = join(PROJECT, 'dane-relay');
+
+/** One line of the relay's log about mail. */
+export type LogEvent = MailEvent & { readonly time: unknown };
+
+export interface RunningRelay extends Relay {
+  /** Path of the configuration, for the relay's other commands. */
+  readonly config: string;
+  /** Path of the certificate that the relay presents. */
+  readonly certificate: string;
+  /** The certificate that the relay expects of its client, and where it is on disk. */
+  readonly client: ClientCertificate & { readonly certFile: string; readonly keyFile: string };
+  readonly events: () => readonly LogEvent[];
+  /** Everything that the relay printed, for people who look for what went wrong. */
+  readonly output: () => string;
+  /** Resolves to the first event that fits, now or later; rejects when the relay ends or `withinMs` are over. */
+  readonly untilEvent: (fits: (event: LogEvent) => boolean, withinMs?: number) => Promise<LogEvent>;
+  /** Runs another command of the relay with its configuration. Never rejects for its exit status. */
+  readonly command: (...words: readonly string[]) => Promise<CommandResult>;
+  /** Ends it as an operator does; resolves to the exit status. */
+  readonly stop: () => Promise<number | null>;
+}
+
+export interface CommandResult {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RelayOptions {
+  readonly lab: Lab;
+  /** Folder for configuration, certificates and state. */
+  readonly dir: string;
+  /** Keys that replace those of the configuration made here. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
+/** Resolves once the relay answers on its port. Rejects with what it printed when it ends before that. */
+export async function startRelay({ lab, dir, config = {} }: RelayOptions): Promise<RunningRelay> {
+  await mkdir(dir, { recursive: true });
+  const own = await selfSigned('legacy.office.test');
+  const client = {
+    cert: own.chain,
+    key: own.key,
+    certFile: join(dir, 'client.pem'),
+    keyFile: join(dir, 'client.key'),
+  };
+  await writeFile(client.certFile, client.cert);
+  await writeFile(client.keyFile, client.key, { mode: 0o600 });
+
+  const address = '127.0.0.1';
+  const port = await freePort();
+  const certificate = join(dir, 'relay.pem');
+  const file = join(dir, 'relay.yaml');
+  const settings = {
+    hostname: 'relay.office.test',
+    state: join(dir, 'state'),
+    listen: [{ address, port, tls: 'starttls' }],
+    certificate: { cert: certificate, key: join(dir, 'relay.key') },
+    clients: [{ name: 'legacy', networks: ['127.0.0.0/8'], pins: [pinOf(own)], tls: 'required' }],
+    resolver: lab.resolver,
+    delivery: { port: lab.port },
+    queue: { retry: ['2s', '1h'] },
+    admin: { listen: `127.0.0.1:${await freePort()}` },
+    ...config,
+  };
+  // JSON is YAML too.
+  await writeFile(file, `${JSON.stringify(settings, null, 2)}\n`);
+
+  // setpriv turns into the relay itself, which is then told to stop when we die, however we die.
+  const words = ['--pdeathsig', 'TERM', LAUNCHER, 'run', '--config', file];
+  const child = spawn('setpriv', words, { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
+  const journal = listenTo(child);
+  const ended = new Promise<number | null>((resolve) => child.once('close', (status) => resolve(status)));
+  const stop = async (): Promise<number | null> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    const hard = setTimeout(() => child.kill('SIGKILL'), 15_000);
+    const status = await ended;
+    clearTimeout(hard);
+    return status;
+  };
+  try {
+    await untilListening(address, port, journal);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    address,
+    port,
+    pin: pinOfPem(await readFile(certificate, 'utf8')),
+    config: file,
+    certificate,
+    client,
+    events: journal.events,
+    output: journal.output,
+    untilEvent: journal.untilEvent,
+    command: (...words) => runCommand(...words, '--config', file),
+    stop,
+  };
+}
+
+/** Runs one command of the relay, without a configuration unless it is among the words. */
+export function runCommand(...words: readonly string[]): Promise<CommandResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(LAUNCHER, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk.toString();
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    child.once('error', reject);
+    child.once('close', (status) => resolve({ status, stdout, stderr }));
+  });
+}
+
+interface Journal extends Pick<RunningRelay, 'events' | 'output' | 'untilEvent'> {
+  readonly ended: () => boolean;
+}
+
+function listenTo(child: ChildProcess): Journal {
+  const events: LogEvent[] = [];
+  const lines: string[] = [];
+  const watchers = new Set<() => void>();
+  let ended = false;
+  const tell = (): void => {
+    for (const look of [...watchers]) look();
+  };
+  for (const stream of [child.stdout, child.stderr]) {
+    if (!stream) continue;
+    createInterface({ input: stream }).on('line', (line) => {
+      lines.push(line);
+      const event = eventIn(line);
+      if (!event) return;
+      events.push(event);
+      tell();
+    });
+  }
+  child.once('error', (error) => lines.push(error.message));
+  child.once('close', () => {
+    ended = true;
+    tell();
+  });
+  const output = (): string => lines.join('\n');
+  const untilEvent: Journal['untilEvent'] = (fits, withinMs = 60_000) =>
+    new Promise((resolve, reject) => {
+      const settle = (act: () => void): void => {
+        clearTimeout(timer);
+        watchers.delete(look);
+        act();
+      };
+      const look = (): void => {
+        const found = events.find(fits);
+        if (found) settle(() => resolve(found));
+        else if (ended) settle(() => reject(new Error(`the relay has ended:\n${output()}`)));
+      };
+      const timer = setTimeout(() => {
+        settle(() => reject(new Error(`no such event within ${withinMs} ms; the relay printed:\n${output()}`)));
+      }, withinMs);
+      watchers.add(look);
+      look();
+    });
+  return { events: () => events, output, untilEvent, ended: () => ended };
+}
+
+function eventIn(line: string): LogEvent | null {
+  if (!line.startsWith('{')) return null;
+  try {
+    const parsed: unknown = JSON.parse(line);
+    return typeof parsed === 'object' && parsed && 'event' in parsed ? (parsed as LogEvent) : null;
+  } catch {
+    return null;
+  }
+}
+
+async function untilListening(address: string, port: number, journal: Journal): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  while (!(await answers(address, port))) {
+    if (journal.ended()) throw new Error(`the relay did not start:\n${journal.output()}`);
+    if (Date.now() > deadline) throw new Error(`the relay does not listen on ${address}:${port}:\n${journal.output()}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+function answers(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ host, port });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+/** A port on 127.0.0.1 that nobody uses now. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const bound = probe.address();
+      probe.close(() => resolve(typeof bound === 'object' && bound ? bound.port : 0));
+    });
+  });
+}
