@@ -61,9 +61,8 @@ export type DnsAnswer<Data> =
     };
 
 /**
- * Asks the validating resolver one question. Never rejects for anything the network did: trouble is `failed`.
- *
- * @throws TypeError only when `name` is no domain name, which is a mistake in our own code
+ * Asks the validating resolver one question. Never rejects: trouble of the network is `failed`, and so is a name
+ * that DNS cannot be asked for.
  */
 export type Resolve = <Type extends RecordType>(name: string, type: Type) => Promise<DnsAnswer<RecordData[Type]>>;
 
