@@ -8,28 +8,31 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
 import type { Identity } from './certificates.ts';
 
-/** How a host behaves. */
-export type Mood =
+/** How a host can behave. */
+export const MOODS = [
   /** As a good host does. */
-  | 'well'
+  'well',
   /** Does not offer STARTTLS, as when something on the way has taken it out. */
-  | 'no-starttls'
+  'no-starttls',
   /** Offers STARTTLS and then answers 454. */
-  | 'starttls-refused'
+  'starttls-refused',
   /** Says 220 to STARTTLS and then speaks no TLS. */
-  | 'handshake-fails'
+  'handshake-fails',
   /** Greets with 554. */
-  | 'turns-away'
+  'turns-away',
   /** Knows none of its recipients: 550 5.1.1. */
-  | 'unknown-users'
+  'unknown-users',
   /** Asks each sender and recipient to come back once: 451 4.7.1. */
-  | 'greylists'
+  'greylists',
   /** Answers DATA with 452 4.3.1. */
-  | 'disk-full'
+  'disk-full',
   /** Does not offer 8BITMIME or SMTPUTF8. */
-  | 'seven-bit'
+  'seven-bit',
   /** Nobody listens. */
-  | 'down';
+  'down',
+] as const;
+
+export type Mood = (typeof MOODS)[number];
 
 /** One message as it arrived. */
 export interface Mail {

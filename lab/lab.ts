@@ -5,6 +5,7 @@
  * That port is 25 where this process may use it. B is the first block from 25 on in which all addresses are free, so
  * that several labs can run at once.
  */
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,6 +45,14 @@ export interface LabOptions {
   readonly dir?: string;
   readonly port?: number;
   readonly world?: readonly Destination[];
+}
+
+/** Names of the programs that the lab needs and does not find. */
+export function missingTools(): readonly string[] {
+  const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/usr/sbin'];
+  return ['unbound', 'ldns-signzone', 'ldns-keygen', 'setpriv'].filter(
+    (tool) => !folders.some((folder) => existsSync(join(folder, tool))),
+  );
 }
 
 const FIRST_BLOCK = 25;
