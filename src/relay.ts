@@ -13,7 +13,8 @@
  * turns "this host did not work" into "try the next one". Whatever is not known stops here: a host whose records
  * could not be looked up is not dialled, and when no host is left the message waits.
  */
-import type { Outcome, Visit, VisitReport, VisitRequest } from './model/delivery.ts';
+import type { ConnectionFacts, Outcome, Visit, VisitReport, VisitRequest } from './model/delivery.ts';
+import type { MailEvent } from './model/events.ts';
 import type { Batch } from './model/message.ts';
 import { type ReasonCode, whatNext } from './model/reasons.ts';
 import type { Location, MailHost, MxFacts, NextHop, Route, Trouble } from './model/route.ts';
@@ -45,28 +46,30 @@ const VISITS_AT_MOST = 8;
 export async function attempt(batch: Batch, stages: Stages): Promise<readonly Outcome[]> {
   const destination = stages.destination(batch.domain);
   const way = await findWay(destination, stages);
-  if (way.kind === 'dead-end') return forEveryone(batch, way.trouble);
+  if (way.kind === 'dead-end') return forEveryone(batch, way.trouble, factsOf(way.mx, null, null));
 
-  const troubles: Trouble[] = [];
+  const troubles = new Map<Trouble, Partial<MailEvent>>();
   let visits = 0;
   for (const host of way.hosts) {
     if (visits >= VISITS_AT_MOST) break;
     const plan = await planHost(destination, way.mx, host, stages);
-    if (plan.policy.kind === 'skip') {
-      troubles.push(plan.policy.trouble);
+    const { policy } = plan;
+    if (policy.kind === 'skip') {
+      troubles.set(policy.trouble, factsOf(way.mx, plan, null));
       continue;
     }
     for (const address of addressesOf(plan)) {
       if (visits++ >= VISITS_AT_MOST) break;
-      const { policy } = plan;
       const { nextHop } = destination;
       const visit = await stages.deliver({ batch, nextHop, host, address, port: nextHop.port, policy });
       stages.report({ batch, plan, visit });
-      if (visit.kind === 'settled') return visit.outcomes;
-      troubles.push({ host: host.name, address, ...visit.trouble });
+      const facts = factsOf(way.mx, plan, visit.connection);
+      if (visit.kind === 'settled') return visit.outcomes.map((outcome) => withFacts(outcome, visit.connection, facts));
+      troubles.set({ host: host.name, address, ...visit.trouble }, facts);
     }
   }
-  return forEveryone(batch, mostTelling(troubles));
+  const trouble = mostTelling([...troubles.keys()]);
+  return forEveryone(batch, trouble, troubles.get(trouble) ?? {});
 }
 
 /** The hosts for a destination, or why there are none. */
@@ -132,7 +135,24 @@ function rank(code: ReasonCode): number {
   return LOUDEST.length + 1 + FAINTEST.indexOf(code);
 }
 
-function forEveryone(batch: Batch, trouble: Trouble): readonly Outcome[] {
+/** What was proven on the way counts for every recipient; for one that was delivered it is the verdict. */
+function withFacts(outcome: Outcome, { code, reason }: ConnectionFacts, log: Partial<MailEvent>): Outcome {
+  return outcome.result === 'delivered' ? { ...outcome, code, detail: reason, log } : { ...outcome, log };
+}
+
+function factsOf(mx: MxFacts, plan: HostPlan | null, connection: ConnectionFacts | null): Partial<MailEvent> {
+  const location = plan?.location ?? null;
+  const address = location === null ? null : location.kind === 'failed' ? 'error' : location.dnssec;
+  return {
+    dnssec: { mx: mx.dnssec, address, tlsa: plan?.tlsa?.dnssec ?? null },
+    ...(plan && { policy: plan.policy.kind }),
+    ...(connection && { verdict: connection.verdict }),
+    ...(connection?.tls && { tls: connection.tls }),
+    ...(connection?.record && { record: connection.record }),
+  };
+}
+
+function forEveryone(batch: Batch, trouble: Trouble, log: Partial<MailEvent>): readonly Outcome[] {
   const { code, status, result } = verdictOf(trouble.code, trouble.detail, trouble.status);
   return batch.recipients.map((recipient) => ({
     recipientId: recipient.id,
@@ -144,5 +164,6 @@ function forEveryone(batch: Batch, trouble: Trouble): readonly Outcome[] {
     address: trouble.address ?? null,
     reply: trouble.reply ?? null,
     dsnPassedOn: false,
+    log,
   }));
 }

@@ -125,11 +125,11 @@ const refused: Trouble = { code: 'connect-failed', detail: '' };
 
 describe('one attempt, host by host', () => {
   test.each<[string, Partial<Day>, string]>([
-    ['all well', {}, `${mx1}, settled → delivered 2.0.0 remote-accepted`],
+    ['all well', {}, `${mx1}, settled → delivered 2.0.0 dane-ee`],
     [
       'PREF-03 first host has the wrong key: the second is tried',
       { visits: { mx1: mismatch } },
-      `${mx1}, useless, ${mx2}, settled → delivered 2.0.0 remote-accepted`,
+      `${mx1}, useless, ${mx2}, settled → delivered 2.0.0 dane-ee`,
     ],
     [
       'CONN-02 both have the wrong key: it waits',
@@ -139,7 +139,7 @@ describe('one attempt, host by host', () => {
     [
       'TLSA-10 TLSA lookup fails on the first: it is not dialled, the second is',
       { policies: { mx1: skip('tlsa-lookup-failed') } },
-      `locate mx1, tlsa mx1, ${mx2}, settled → delivered 2.0.0 remote-accepted`,
+      `locate mx1, tlsa mx1, ${mx2}, settled → delivered 2.0.0 dane-ee`,
     ],
     [
       'PREF-04 TLSA lookup fails on both: nothing is dialled',
@@ -157,12 +157,12 @@ describe('one attempt, host by host', () => {
         location: { mx1: { kind: 'found', addresses: ['192.0.2.1', '192.0.2.2'], dnssec: 'secure', bases: ['mx1'] } },
         visits: { 'mx1 192.0.2.1': mismatch },
       },
-      `${mx1}, useless, dial mx1 192.0.2.2, settled → delivered 2.0.0 remote-accepted`,
+      `${mx1}, useless, dial mx1 192.0.2.2, settled → delivered 2.0.0 dane-ee`,
     ],
     [
       'ADDR-02 unsigned host: TLSA is never asked for',
       { location: { mx1: { kind: 'found', addresses: ['192.0.2.1'], dnssec: 'insecure', bases: [] } } },
-      'locate mx1, dial mx1 192.0.2.1, settled → delivered 2.0.0 remote-accepted',
+      'locate mx1, dial mx1 192.0.2.1, settled → delivered 2.0.0 dane-ee',
     ],
     [
       'MX-02 the MX lookup fails: it waits, nothing is located or dialled',
@@ -194,7 +194,7 @@ describe('one attempt, host by host', () => {
     [
       'DNS-17 without DANE at stake an unproven resolver does not stop mail',
       { resolverTrusted: false, rule: 'may' },
-      `${mx1}, settled → delivered 2.0.0 remote-accepted`,
+      `${mx1}, settled → delivered 2.0.0 dane-ee`,
     ],
     [
       'MX-15 address literal under dane-only: returned',
@@ -235,7 +235,7 @@ describe('one attempt, host by host', () => {
           hosts: [host('mx1', 10, { code: 'host-name-illegal', detail: '' }), host('mx2', 20)],
         },
       },
-      `${mx2}, settled → delivered 2.0.0 remote-accepted`,
+      `${mx2}, settled → delivered 2.0.0 dane-ee`,
     ],
   ])('%s', async (_, change, story) => {
     expect(await journey(change)).toBe(story);

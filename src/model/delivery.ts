@@ -1,5 +1,6 @@
 /** What happened on a connection to a mail host, and what became of each recipient. */
 
+import type { MailEvent } from './events.ts';
 import type { Batch } from './message.ts';
 import type { ReasonCode } from './reasons.ts';
 import type { MailHost, NextHop, Trouble } from './route.ts';
@@ -55,6 +56,8 @@ export interface Outcome {
   readonly reply: string | null;
   /** True when the next hop took over the duty to report success (it offers DSN, RFC 3461 §5.2.7.3). */
   readonly dsnPassedOn: boolean;
+  /** What the log shall say besides: policy, verdict, TLS and DNSSEC facts of the connection that decided. */
+  readonly log?: Partial<MailEvent>;
 }
 
 export interface VisitRequest {

@@ -461,6 +461,36 @@ export const REASONS = {
     rfc: 'RFC 5321 §6.3',
   },
   'command-unknown': { status: '5.5.2', says: 'this command is not known', whose: 'sender', rfc: 'RFC 5321 §4.2.4' },
+  'command-unsupported': {
+    status: '5.5.1',
+    says: 'this command is not offered here',
+    whose: 'sender',
+    rfc: 'RFC 5321 §4.2.4',
+  },
+  'command-malformed': {
+    status: '5.5.2',
+    says: 'this is no command line',
+    whose: 'sender',
+    rfc: 'RFC 5321 §2.3.8',
+  },
+  'no-valid-recipients': {
+    status: '5.5.1',
+    says: 'no recipient was accepted',
+    whose: 'sender',
+    rfc: 'RFC 5321 §3.3',
+  },
+  'too-many-errors': {
+    status: '4.7.0',
+    says: 'too many commands that lead to nothing',
+    whose: 'sender',
+    rfc: 'RFC 5321 §7.8',
+  },
+  'wrong-protocol': {
+    status: '4.7.0',
+    says: 'this port speaks SMTP and begins without TLS',
+    whose: 'sender',
+    rfc: 'RFC 5321 §4.2.4',
+  },
   'command-syntax': {
     status: '5.5.4',
     says: 'this command has a wrong argument',

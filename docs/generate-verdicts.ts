@@ -1,0 +1,65 @@
+/**
+ * Writes docs/verdicts.md from the table of reasons; `npm run docs` runs it, and a test fails when the page is stale.
+ * The page has one row for each code, and no sentence of its own about any of them.
+ */
+import { writeFileSync } from 'node:fs';
+import { REASONS, type ReasonCode, reason } from '../src/model/reasons.ts';
+import { verdictOf } from '../src/model/verdict.ts';
+
+const CHAPTERS: readonly (readonly [string, string, (code: ReasonCode) => boolean])[] = [
+  ['Mail waits', 'The message is safe in the queue and is tried again by itself.', (code) => startsWith(code, '4')],
+  [
+    'Mail is returned or refused',
+    'The sender is told: by a bounce, or at once when the message is handed in.',
+    (code) => startsWith(code, '5'),
+  ],
+  [
+    'Mail left, or may leave',
+    'What was proven, or what a host must prove before it is given mail.',
+    (code) => startsWith(code, '2'),
+  ],
+];
+
+function startsWith(code: ReasonCode, digit: string): boolean {
+  return reason(code).status.startsWith(digit);
+}
+
+export function verdictsPage(): string {
+  const codes = (Object.keys(REASONS) as ReasonCode[]).toSorted();
+  const chapters = CHAPTERS.map(([title, opening, belongs]) => {
+    const rows = codes.filter(belongs).map((code) => {
+      const { status, rfc, whose } = reason(code);
+      return `| \`${code}\` | ${status} | ${verdictOf(code, '').explanation} | ${WHOSE[whose]} | ${rfc} |`;
+    });
+    return [
+      `## ${title}`,
+      '',
+      opening,
+      '',
+      '| code | status | what it means | who can put it right | source |',
+      '|---|---|---|---|---|',
+      ...rows,
+      '',
+    ].join('\n');
+  });
+  return [
+    '# Verdicts',
+    '',
+    'Every reason that the relay gives, with the code that stands in log lines, bounces, metrics and on the command line.',
+    'This page is written from `src/model/reasons.ts` by `npm run docs`.',
+    '',
+    'A remote host’s own status is passed on in place of the one in the table where it gave one.',
+    '',
+    ...chapters,
+  ].join('\n');
+}
+
+const WHOSE = {
+  recipient: 'recipient’s administrator',
+  sender: 'sender or sender’s administrator',
+  us: 'administrator of this relay',
+  network: 'often passes by itself',
+  nobody: '',
+} as const;
+
+if (import.meta.main) writeFileSync(new URL('verdicts.md', import.meta.url), verdictsPage());
