@@ -66,6 +66,8 @@ function presetOf(key: Key): string {
 
 /** A value on one line, as it can stand in the file. */
 function flow(value: unknown): string {
+  // A lone full stop would be taken for the end of a sentence.
+  if (value === '.') return '"."';
   return stringify(value, { collectionStyle: 'flow', lineWidth: 0, flowCollectionPadding: true })
     .trimEnd()
     .replace(/^\[ (.*) \]$/, '[$1]');

@@ -1,0 +1,137 @@
+/**
+ * What no single value can be blamed for: keys that need or exclude each other, lists that contradict themselves.
+ *
+ * Each check also runs when other keys beside it are wrong, so that all mistakes are told at once. It may therefore
+ * meet anything in place of a value that could not be read, and looks only at what it can make sense of.
+ */
+
+/** Says what is wrong at a path below the value that is looked at. */
+type Complain = (
+  path: (string | number)[],
+  message: string,
+  params?: { readonly expected?: string; readonly nearest?: string },
+) => void;
+
+export type Check = (value: unknown, complain: Complain) => void;
+
+type Keys = Readonly<Record<string, unknown>>;
+
+function keysOf(value: unknown): Keys {
+  return typeof value === 'object' && value !== null ? (value as Keys) : {};
+}
+
+function itemsOf(value: unknown): readonly Keys[] {
+  return Array.isArray(value) ? value.map(keysOf) : [];
+}
+
+/** Prefix lengths below these take in much of the internet, which no client of a relay owns. */
+const WIDEST = { ipv4: 8, ipv6: 7 } as const;
+
+export function client(value: unknown, complain: Complain): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return;
+  const { networks, pins, tls } = keysOf(value);
+  if (networks === undefined && pins === undefined) {
+    complain([], 'has neither networks nor pins and would match everybody', {
+      expected: 'networks, pins or both',
+    });
+  }
+  if (pins !== undefined && tls === 'optional') {
+    complain(['tls'], 'is optional, but pins can only be checked over TLS', { nearest: 'required' });
+  }
+  if (pins !== undefined) return;
+  itemsOf(networks).forEach(({ prefix, family }, index) => {
+    if (typeof prefix !== 'number' || (family !== 'ipv4' && family !== 'ipv6') || prefix >= WIDEST[family]) return;
+    complain(['networks', index], 'takes in much of the internet without pins: this would be an open relay', {
+      expected: 'the networks of this client, or pins as well',
+    });
+  });
+}
+
+export function clients(value: unknown, complain: Complain): void {
+  const names = new Map<unknown, number>();
+  itemsOf(value).forEach(({ name }, index) => {
+    if (typeof name !== 'string') return;
+    const earlier = names.get(name);
+    if (earlier === undefined) names.set(name, index);
+    else complain([index, 'name'], `is the name of clients[${earlier}] already`, { expected: 'a name of its own' });
+  });
+}
+
+export function listeners(value: unknown, complain: Complain): void {
+  const taken = new Map<string, number>();
+  itemsOf(value).forEach(({ address, port }, index) => {
+    if (typeof address !== 'string' || typeof port !== 'number' || port === 0) return;
+    const place = `${address} ${port}`;
+    const earlier = taken.get(place);
+    if (earlier === undefined) taken.set(place, index);
+    else complain([index], `is the same address and port as listen[${earlier}]`, { expected: 'each only once' });
+  });
+}
+
+export function destination(value: unknown, complain: Complain): void {
+  const { tls, via } = keysOf(value);
+  if (tls === 'dane-only' && keysOf(via)['kind'] === 'literal') {
+    complain(['via'], 'is an address, where DANE cannot apply: under dane-only nothing could ever be delivered', {
+      expected: 'a host name, or another tls',
+    });
+  }
+}
+
+export function destinations(value: unknown, complain: Complain): void {
+  const exact = new Map<string, number>();
+  const below = new Map<string, number>();
+  let all: number | undefined;
+  itemsOf(value).forEach(({ domain }, index) => {
+    if (typeof domain !== 'string') return;
+    const earlier = all ?? exact.get(domain) ?? covering(domain, below);
+    if (earlier !== undefined) {
+      complain([index], `never matches, because destinations[${earlier}] matches all of it first`, {
+        expected: 'the special rules before the general ones',
+      });
+    }
+    if (domain === '*') all ??= index;
+    else if (domain.startsWith('*.')) below.set(domain.slice(2), below.get(domain.slice(2)) ?? index);
+    else exact.set(domain, exact.get(domain) ?? index);
+  });
+}
+
+/** The rule that takes every domain below a parent of `domain`; `*.a.nl` covers `b.a.nl` and `*.b.a.nl`. */
+function covering(domain: string, below: ReadonlyMap<string, number>): number | undefined {
+  if (domain === '*') return undefined;
+  const wildcard = domain.startsWith('*.');
+  const labels = (wildcard ? domain.slice(2) : domain).split('.');
+  for (let skip = wildcard ? 0 : 1; skip < labels.length; skip++) {
+    const rule = below.get(labels.slice(skip).join('.'));
+    if (rule !== undefined) return rule;
+  }
+  return undefined;
+}
+
+/** The short ways to write a resolver, in full. */
+export function expandResolver(value: unknown): unknown {
+  if (value === 'managed') return { managed: true };
+  return typeof value === 'string' ? { address: value } : value;
+}
+
+export function resolver(value: unknown, complain: Complain): void {
+  const { managed, address, include, anchor } = keysOf(value);
+  if (address === undefined) return;
+  if (managed !== undefined) {
+    complain(['managed'], 'cannot stand beside an address', { expected: 'one of the two' });
+  }
+  for (const [name, given] of Object.entries({ include, anchor })) {
+    if (given !== undefined) {
+      complain([name], 'is for the managed Unbound only, and an address is given', { expected: 'managed: true' });
+    }
+  }
+}
+
+export function queue(value: unknown, complain: Complain): void {
+  const { retry, lifetime } = keysOf(value);
+  const first: unknown = Array.isArray(retry) ? retry[0] : undefined;
+  if (typeof first === 'number' && typeof lifetime === 'number' && lifetime <= first) {
+    complain(['lifetime'], 'ends before the first retry, so nothing would ever be tried twice', {
+      expected: 'more than the first of queue.retry',
+    });
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * The configuration as the relay uses it: every value there, every unit settled. Times are in milliseconds, sizes in
+ * octets, paths absolute, names in canonical form. What each key means to an operator is in schema.ts.
+ */
+import type { InsecureMx, TlsRule } from '../model/tls-policy.ts';
+
+export interface Endpoint {
+  /** IPv4 or IPv6 address, without brackets. */
+  readonly address: string;
+  /** 0 where the system shall choose one. */
+  readonly port: number;
+}
+
+export interface Network {
+  /** First address of the network. An IPv4 network that was written as IPv6 stands here as IPv4. */
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: 'ipv4' | 'ipv6';
+}
+
+export interface Listener extends Endpoint {
+  readonly tls: 'starttls' | 'implicit';
+}
+
+export interface Client {
+  readonly name: string;
+  /** Networks it may come from; null for anywhere. Where pins are given too, both must hold. */
+  readonly networks: readonly Network[] | null;
+  /** `sha256/BASE64=` of the keys it may present; null when none is asked for. */
+  readonly pins: readonly string[] | null;
+  readonly tls: 'required' | 'optional';
+  /** `example.nl`, `*.example.nl`; null for every sender. */
+  readonly senders: readonly string[] | null;
+}
+
+/** How the resolver proves that it validates. */
+export interface Probe {
+  /** A name whose SOA or NS must come back with AD. */
+  readonly signed: string;
+  /** Names with broken signatures: data for one of them shows that nothing is validated. */
+  readonly bogus: readonly string[];
+}
+
+export type ResolverConfig =
+  | {
+      readonly kind: 'managed';
+      /** More settings for Unbound, as a file of its own; null for none. */
+      readonly include: string | null;
+      /** Trust anchor file; null for the system's. */
+      readonly anchor: string | null;
+      readonly probe: Probe;
+    }
+  | { readonly kind: 'external'; readonly endpoint: Endpoint; readonly probe: Probe };
+
+/** A next hop as it was written; `port` null where `delivery.port` holds. */
+export type Via =
+  | { readonly kind: 'domain'; readonly domain: string; readonly port: number | null }
+  | { readonly kind: 'host'; readonly host: string; readonly port: number | null }
+  | { readonly kind: 'literal'; readonly address: string; readonly port: number | null };
+
+export interface DestinationRule {
+  /** `partner.nl`, `*.partner.nl` (every domain below), `*`. */
+  readonly domain: string;
+  readonly tls: TlsRule;
+  /** null for the domain's own MX records. */
+  readonly via: Via | null;
+}
+
+export interface Config {
+  readonly hostname: string;
+  /** Folder of the queue, the keys and whatever else must last. */
+  readonly state: string;
+  readonly listen: readonly [Listener, ...Listener[]];
+  readonly certificate: { readonly cert: string; readonly key: string };
+  readonly clients: readonly Client[];
+  readonly resolver: ResolverConfig;
+  /** First match wins. The last one is always `*`. */
+  readonly destinations: readonly [DestinationRule, ...DestinationRule[]];
+  readonly delivery: {
+    readonly port: number;
+    readonly insecureMx: InsecureMx;
+    readonly connections: number;
+    readonly connectionsPerHost: number;
+    readonly connectTimeout: number;
+    readonly idleTimeout: number;
+  };
+  readonly queue: {
+    /** Waits before the second attempt, the third, …; the last one repeats. */
+    readonly retry: readonly [number, ...number[]];
+    readonly lifetime: number;
+    readonly delayNotice: number;
+    readonly store: 'sqlite';
+  };
+  readonly intake: {
+    readonly messageSize: number;
+    readonly recipients: number;
+    readonly connections: number;
+    readonly connectionsPerClient: number;
+    readonly hops: number;
+    readonly bareNewlines: 'normalize' | 'reject';
+    readonly longLines: 'pass' | 'reject';
+  };
+  readonly admin: { readonly listen: Endpoint };
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+}

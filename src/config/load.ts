@@ -1,0 +1,233 @@
+/**
+ * Reads the configuration: file, then environment, then defaults, and every mistake in one go.
+ *
+ * Nothing is started, made or asked of the network here, and nothing throws: a configuration is right, or it comes
+ * back as a list of mistakes.
+ */
+import { hostname as machineName } from 'node:os';
+import { join, resolve as toAbsolute } from 'node:path';
+import type { Mistake } from '../model/mistake.ts';
+import { isHostName, toDomain } from '../shared/domain-name.ts';
+import { expandResolver } from './checks.ts';
+import type { Config, DestinationRule, ResolverConfig } from './config.ts';
+import { type Document, type Path, readDocument } from './document.ts';
+import { CONFIG_VARIABLE, type Environment, readEnvironment } from './environment.ts';
+import { type Key, ROOT } from './keys.ts';
+import { MISTAKES_AT_MOST, mistake, mistakesOf, type Origin } from './mistakes.ts';
+import { readTextFile } from './read-file.ts';
+import { schema, type Written } from './schema.ts';
+
+/** Where the configuration is looked for when nobody names a file. */
+export const USUAL_FILE = 'config/relay.yaml';
+
+export interface LoadRequest {
+  /** As it was named on the command line; null to take `DANE_RELAY_CONFIG`, else config/relay.yaml if there is one. */
+  readonly path: string | null;
+  readonly env: Environment;
+  /** Folder that the relay is started in. */
+  readonly cwd?: string;
+  /** Name of the machine, for where none is configured. */
+  readonly machine?: string;
+}
+
+export type LoadResult =
+  | {
+      readonly ok: true;
+      readonly config: Config;
+      /** The file that was read; null when there is none. */
+      readonly file: string | null;
+      /** What an operator should know although nothing is wrong: one sentence each. */
+      readonly notes: readonly string[];
+      /** Top-level keys that nobody has set. */
+      readonly defaultsUsed: readonly string[];
+    }
+  | {
+      readonly ok: false;
+      readonly mistakes: readonly [Mistake, ...Mistake[]];
+      /** True when it is not what the file says but that it is not there. */
+      readonly missing: boolean;
+    };
+
+/** A configuration of 100,000 destinations fits. */
+const OCTETS_AT_MOST = 8_388_608;
+
+export function loadConfig({ path, env, cwd = process.cwd(), machine = machineName() }: LoadRequest): LoadResult {
+  const named = path ?? (env[CONFIG_VARIABLE] || null);
+  const file = named ?? USUAL_FILE;
+  const text = readTextFile(toAbsolute(cwd, file), OCTETS_AT_MOST);
+  if (text.kind === 'absent' && named === null)
+    return understand({ file: null, document: readDocument(''), env, cwd, machine });
+  if (text.kind !== 'text') {
+    const complaint = { message: `cannot be read: ${text.reason}`, expected: '' };
+    return { ok: false, mistakes: [mistake({ file, place: null }, [], complaint)], missing: text.kind === 'absent' };
+  }
+  return understand({ file, document: readDocument(text.text), env, cwd, machine });
+}
+
+interface Sources {
+  readonly file: string | null;
+  readonly document: Document;
+  readonly env: Environment;
+  readonly cwd: string;
+  readonly machine: string;
+}
+
+function understand({ file, document, env, cwd, machine }: Sources): LoadResult {
+  const { overrides, mistakes: inVariables } = readEnvironment(env);
+  const inYaml = document.flaws.map(({ line, column, path, message, expected }) =>
+    mistake({ file: file ?? '', place: { line, column } }, path, { message, expected }),
+  );
+  if (document.broken) return failed([...inYaml, ...inVariables]);
+
+  const written = withoutEmptySections(document.value ?? {});
+  const variables = new Map<string, string>();
+  if (overrides.some(({ path }) => path[0] === 'resolver' && path.length > 1)) expandShorthand(written);
+  for (const { path, value, variable } of overrides) {
+    if (put(written, path, value)) variables.set(path.join('.'), variable);
+  }
+  const originOf = (path: Path, place: (path: Path) => Origin['place']): Origin => {
+    for (let depth = path.length; depth > 0; depth--) {
+      const variable = variables.get(path.slice(0, depth).join('.'));
+      if (variable !== undefined) return { file: variable, place: null };
+    }
+    return { file: file ?? '', place: file === null ? null : place(path) };
+  };
+
+  const parsed = schema.safeParse(written);
+  const inValues = parsed.success
+    ? []
+    : mistakesOf(parsed.error.issues, written, {
+        ofValue: (path) => originOf(path, document.placeOf),
+        ofKey: (path) => originOf(path, document.placeOfKey),
+      });
+  // A key that was given twice has been told; what its second value lacks is not another mistake.
+  const mistakes = [...inYaml, ...inValues, ...inVariables];
+  if (!parsed.success || mistakes.length > 0) return failed(mistakes);
+
+  const folder = file === null ? cwd : join(toAbsolute(cwd, file), '..');
+  const config = settle(parsed.data, { folder, cwd, machine });
+  const given = new Set(Object.keys(Object(written)));
+  const defaultsUsed = ROOT.children.map(({ name }) => name).filter((name) => !given.has(name));
+  return { ok: true, config, file, notes: notesOn(config, given.has('hostname')), defaultsUsed };
+}
+
+function failed(mistakes: readonly Mistake[]): LoadResult {
+  const byPlace = (a: Mistake, b: Mistake): number =>
+    (a.line ?? Number.POSITIVE_INFINITY) - (b.line ?? Number.POSITIVE_INFINITY) ||
+    (a.column ?? 0) - (b.column ?? 0) ||
+    0;
+  const [first, ...rest] = mistakes.toSorted(byPlace).slice(0, MISTAKES_AT_MOST);
+  const unknown = { file: '', line: null, column: null, path: '', message: 'cannot be understood', expected: '' };
+  return { ok: false, mistakes: [first ?? unknown, ...rest], missing: false };
+}
+
+/** A section whose keys are all commented out is null in YAML, and means its defaults. */
+function withoutEmptySections(value: unknown, sections: readonly Key[] = ROOT.children): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  const keys = value as Record<string, unknown>;
+  for (const { name, children } of sections.filter(({ kind }) => kind === 'section')) {
+    if (keys[name] === null) delete keys[name];
+    else withoutEmptySections(keys[name], children);
+  }
+  return value;
+}
+
+/** `resolver: managed` in the file and one of its keys in a variable: the short form makes room for the key. */
+function expandShorthand(written: unknown): void {
+  if (typeof written !== 'object' || written === null || !('resolver' in written)) return;
+  written.resolver = expandResolver(written.resolver);
+}
+
+/** @returns false where the file has something else than a section on the way, which is a mistake told elsewhere */
+function put(target: unknown, path: readonly string[], value: unknown): boolean {
+  let section = target;
+  for (const [index, name] of path.entries()) {
+    if (typeof section !== 'object' || section === null || Array.isArray(section)) return false;
+    const keys = section as Record<string, unknown>;
+    if (index === path.length - 1) keys[name] = value;
+    else section = keys[name] ??= {};
+  }
+  return true;
+}
+
+interface Surroundings {
+  /** What relative paths are relative to. */
+  readonly folder: string;
+  readonly cwd: string;
+  readonly machine: string;
+}
+
+function settle(written: Written, { folder, cwd, machine }: Surroundings): Config {
+  const place = (path: string): string => toAbsolute(folder, path);
+  const state = written.state === undefined ? join(cwd, 'var') : place(written.state);
+  const { cert, key } = written.certificate ?? { cert: join(state, 'relay.pem'), key: join(state, 'relay.key') };
+  return {
+    ...written,
+    hostname: written.hostname ?? nameOfMachine(machine),
+    state,
+    listen: atLeastOne(written.listen),
+    certificate: { cert: place(cert), key: place(key) },
+    clients: written.clients.map(({ networks = null, pins = null, senders = null, ...rest }) => ({
+      ...rest,
+      networks,
+      pins,
+      senders,
+    })),
+    resolver: settleResolver(written.resolver, place),
+    destinations: withLastLine(written.destinations),
+    queue: { ...written.queue, retry: atLeastOne(written.queue.retry) },
+  };
+}
+
+function settleResolver(
+  { address, include, anchor, probe }: Written['resolver'],
+  place: (path: string) => string,
+): ResolverConfig {
+  if (address !== undefined) return { kind: 'external', endpoint: address, probe };
+  const absolute = (path: string | undefined): string | null => (path === undefined ? null : place(path));
+  return { kind: 'managed', include: absolute(include), anchor: absolute(anchor), probe };
+}
+
+/** Whatever no rule matches is under DANE: a table without a last line opens no hole. */
+function withLastLine(rules: Written['destinations']): Config['destinations'] {
+  const settled = rules.map(({ via = null, ...rest }): DestinationRule => ({ ...rest, via }));
+  const last: DestinationRule = { domain: '*', tls: 'dane', via: null };
+  const [first, ...rest] = settled;
+  if (!first) return [last];
+  return settled.at(-1)?.domain === '*' ? [first, ...rest] : [first, ...rest, last];
+}
+
+/** The schema has made sure that the list is not empty; this tells the compiler, and stops where it is wrong. */
+function atLeastOne<Item>([first, ...rest]: readonly Item[]): readonly [Item, ...Item[]] {
+  if (first === undefined) throw new TypeError('a list that must not be empty is empty');
+  return [first, ...rest];
+}
+
+function nameOfMachine(machine: string): string {
+  const name = toDomain(machine);
+  return name !== null && isHostName(name) ? name : 'localhost';
+}
+
+function notesOn({ hostname, clients, destinations, queue, admin }: Config, hostnameGiven: boolean): string[] {
+  const notes: string[] = [];
+  if (clients.length === 0) {
+    notes.push('Nobody may send mail through this relay yet: no client is named under "clients".');
+  }
+  if (!hostname.includes('.')) {
+    const origin = hostnameGiven ? 'The hostname' : 'The name of this machine';
+    notes.push(`${origin}, ${hostname}, is not a full name, and some mail hosts refuse that: set "hostname".`);
+  }
+  destinations.forEach(({ domain, tls, via }) => {
+    if (via?.kind !== 'literal' || tls === 'may') return;
+    notes.push(
+      `The rule for ${domain} sends to the address ${via.address}, where DANE cannot apply: its tls: ${tls} cannot prove the host.`,
+    );
+  });
+  if (queue.delayNotice >= queue.lifetime) {
+    notes.push('Nobody is told of a late message: "queue.delayNotice" is not before the end of "queue.lifetime".');
+  }
+  if (!admin.listen.address.startsWith('127.') && admin.listen.address !== '::1') {
+    notes.push(`Everybody who can reach ${admin.listen.address} can read the metrics: "admin.listen" has no password.`);
+  }
+  return notes;
+}

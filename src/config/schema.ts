@@ -1,0 +1,332 @@
+/**
+ * Every key of the configuration, once: its type, its default, its unit, and the sentence an operator reads.
+ *
+ * What is checked, config/relay.example.yaml, docs/configuration.md, the names of the environment variables and the
+ * guesses at mistyped keys all come from here. Defaults are written as an operator would write them.
+ */
+import { z } from 'zod';
+import * as check from './checks.ts';
+import {
+  address,
+  clientName,
+  destinationPattern,
+  dnsName,
+  domainPattern,
+  duration,
+  endpoint,
+  filePath,
+  hostName,
+  loopbackEndpoint,
+  type Notation,
+  network,
+  pin,
+  size,
+  store,
+  via,
+} from './notation.ts';
+
+/** What people are told of a key. */
+export interface Facts {
+  /** What it is for, in one or more full sentences. */
+  readonly says?: string;
+  /** What may be written, to stand after "expected". */
+  readonly expected?: string;
+  /** What holds when it is left out, where that is no fixed value. */
+  readonly unset?: string;
+  /** A value worth showing where there is no default or the default is not telling. */
+  readonly example?: unknown;
+}
+
+export const facts: z.core.$ZodRegistry<Facts> = z.registry<Facts>();
+
+/** Keys of later versions: better told about than called unknown. */
+export const NOT_YET: Readonly<Record<string, string>> = {
+  dkim: 'signing with DKIM is not available in this version',
+};
+
+function key<Schema extends z.ZodType>(schema: Schema, told: Facts): Schema {
+  facts.add(schema, { ...facts.get(schema), ...told });
+  return schema;
+}
+
+function text<Value>({ expected, read }: Notation<Value>) {
+  const schema = z.string().transform((written, context): Value => {
+    const reading = read(written);
+    if (reading.ok) return reading.value;
+    context.addIssue({ code: 'custom', message: reading.message, params: { nearest: reading.nearest } });
+    return z.NEVER;
+  });
+  return key(schema, { expected });
+}
+
+function number(least: number, most: number) {
+  return key(z.int().min(least).max(most), { expected: `a whole number from ${least} to ${most}` });
+}
+
+function choice<const Values extends readonly [string, ...string[]]>(values: Values) {
+  return key(z.enum(values), { expected: `${values.slice(0, -1).join(', ')} or ${values.at(-1)}` });
+}
+
+/** A list that must not be empty where it is given. */
+function list<Element extends z.ZodType>(element: Element, expected: string) {
+  return key(z.array(element).min(1), { expected });
+}
+
+/** A check that also runs when single values are wrong, so that all mistakes are told at once. */
+function together(look: check.Check) {
+  return z.superRefine<unknown>(
+    (value, context) =>
+      look(value, (path, message, params = {}) => context.addIssue({ code: 'custom', path, message, params })),
+    { when: () => true },
+  );
+}
+
+const listener = z.strictObject({
+  address: key(text(address), {
+    says: 'Address to listen on. 0.0.0.0 and :: mean every address of this machine.',
+    example: '127.0.0.1',
+  }),
+  port: key(number(0, 65_535), {
+    says: 'Port to listen on; 0 takes any free one, which the log names.',
+    example: 2525,
+  }),
+  tls: key(choice(['starttls', 'implicit']).prefault('starttls'), {
+    says: 'Whether clients begin in the clear and turn to TLS (starttls), or begin with TLS at once (implicit).',
+  }),
+});
+
+const client = z
+  .strictObject({
+    name: key(text(clientName), { says: 'Name of the client in the log.', example: 'exchange' }),
+    networks: key(list(text(network), 'a list of networks such as [10.1.0.0/16]').optional(), {
+      says: 'Networks it may come from. Where networks and pins are both given, both must hold.',
+      unset: 'any network; then pins must be given',
+      example: ['10.1.0.0/16', '2001:db8:1::/48'],
+    }),
+    pins: key(list(text(pin), 'a list of pins such as ["sha256/…="]').optional(), {
+      says:
+        'Keys that its client certificate may have, as "dane-relay pin" prints them. Give the old one and the new one ' +
+        'while a certificate is being renewed.',
+      unset: 'no client certificate is asked for; then networks must be given',
+      example: ['sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='],
+    }),
+    tls: key(choice(['required', 'optional']).prefault('required'), {
+      says: 'Whether it must use TLS before it may send mail.',
+    }),
+    senders: key(list(text(domainPattern), 'a list of domains such as [example.nl, "*.example.nl"]').optional(), {
+      says: 'Domains that it may use in sender addresses; "*.example.nl" is every domain below example.nl.',
+      unset: 'every sender',
+      example: ['example.nl', '*.example.nl'],
+    }),
+  })
+  .check(together(check.client));
+
+const probe = z.strictObject({
+  signed: key(text(dnsName).prefault('.'), {
+    says: 'A signed name. Its answer must come back validated (with the AD bit), or the resolver is not trusted.',
+  }),
+  bogus: key(list(text(dnsName), 'a list of domain names').prefault(['dnssec-failed.org']), {
+    says: 'Names whose signatures are broken. If one of them is answered with data, the resolver does not validate.',
+  }),
+});
+
+const resolver = z.preprocess(
+  check.expandResolver,
+  z
+    .strictObject({
+      managed: key(z.literal(true).optional(), {
+        says: 'The relay runs its own Unbound. The same as "resolver: managed", where more is to be said.',
+        expected: 'true',
+        unset: 'true unless an address is given',
+        example: true,
+      }),
+      address: key(text(loopbackEndpoint).optional(), {
+        says: 'A validating resolver on this machine. Its AD bit is believed, so it must be on a loopback address.',
+        unset: 'the relay runs its own Unbound',
+        example: '127.0.0.1:53',
+      }),
+      include: key(text(filePath).optional(), {
+        says: 'More settings for the managed Unbound, for example stub zones of an internal network.',
+        unset: 'nothing more',
+        example: '/etc/dane-relay/unbound.conf',
+      }),
+      anchor: key(text(filePath).optional(), {
+        says: 'Trust anchor file for the managed Unbound.',
+        unset: 'the root key that came with the system',
+        example: '/etc/dane-relay/root.key',
+      }),
+      probe: key(probe.prefault({}), {
+        says: 'How the resolver has to prove, at the start and every minute, that it validates.',
+      }),
+    })
+    .check(together(check.resolver)),
+);
+
+const destination = z
+  .strictObject({
+    domain: key(text(destinationPattern), {
+      says: 'Recipient domain; "*.partner.nl" is every domain below partner.nl, "*" is every domain.',
+      example: 'partner.nl',
+    }),
+    tls: key(choice(['dane', 'dane-only', 'encrypt', 'may']).prefault('dane'), {
+      says:
+        'How strong TLS must be. dane: as the recipient publishes, and TLS if offered where nothing is published. ' +
+        'dane-only: DANE, or the mail waits. encrypt: as dane, and TLS also where nothing is published. ' +
+        'may: no DANE, TLS if offered.',
+    }),
+    via: key(text(via).optional(), {
+      says:
+        'A fixed next hop. "[192.0.2.1]:25" is an address, "[host.example]:587" this very host, host.example the hosts ' +
+        'in its MX records. DANE cannot apply to an address.',
+      unset: 'the MX records of the domain',
+      example: '[mail.partner.nl]:25',
+    }),
+  })
+  .check(together(check.destination));
+
+const delivery = z.strictObject({
+  port: key(number(1, 65_535).prefault(25), { says: 'Port of mail hosts, where a rule does not name another.' }),
+  insecureMx: key(choice(['dane', 'encrypt', 'may']).prefault('dane'), {
+    says:
+      'What to do with a mail host that has TLSA records while the MX record that names it is not signed. dane: it must ' +
+      'match them. encrypt: it must do TLS. may: TLS if offered (RFC 7672 §2.2.1).',
+  }),
+  connections: key(number(1, 10_000).prefault(100), { says: 'Deliveries at the same time, at most.' }),
+  connectionsPerHost: key(number(1, 1_000).prefault(10), {
+    says: 'Connections to one mail host at the same time, at most.',
+  }),
+  connectTimeout: key(text(duration('1s', '5m')).prefault('30s'), {
+    says: 'How long a mail host may take to accept a connection.',
+  }),
+  idleTimeout: key(text(duration('1s', '5m')).prefault('10s'), {
+    says: 'How long a connection is kept open after a message for the next one to the same host.',
+  }),
+});
+
+const queue = z
+  .strictObject({
+    retry: key(
+      list(text(duration('100ms', '7d')), 'a list of durations such as [5m, 15m, 1h]').prefault([
+        '5m',
+        '15m',
+        '30m',
+        '1h',
+        '2h',
+      ]),
+      { says: 'Waits before the second attempt, the third and so on. The last one repeats.' },
+    ),
+    lifetime: key(text(duration('1s', '30d')).prefault('5d'), {
+      says: 'How long a message is tried before it is returned to its sender.',
+    }),
+    delayNotice: key(text(duration('1s', '30d')).prefault('4h'), {
+      says: 'After how long the sender is told that a message is late.',
+    }),
+    store: key(text(store).prefault('sqlite'), {
+      says: 'Where the queue is kept. sqlite: in a file in the state folder.',
+    }),
+  })
+  .check(together(check.queue));
+
+const intake = z.strictObject({
+  messageSize: key(text(size('64kB', '2GB')).prefault('50MB'), { says: 'Size of a message, at most.' }),
+  recipients: key(number(100, 50_000).prefault(1_000), {
+    says: 'Recipients of one message, at most. Others are asked to come again (RFC 5321 §4.5.3.1.8).',
+  }),
+  connections: key(number(1, 50_000).prefault(500), { says: 'Connections from all clients together, at most.' }),
+  connectionsPerClient: key(number(1, 50_000).prefault(100), { says: 'Connections from one client address, at most.' }),
+  hops: key(number(50, 100).prefault(100), {
+    says: 'Received lines in a message, at most. One with more is taken to go round in circles (RFC 5321 §6.3).',
+  }),
+  bareNewlines: key(choice(['normalize', 'reject']).prefault('normalize'), {
+    says:
+      'What becomes of a message with line ends that are not CRLF. normalize: they are made CRLF before anything else ' +
+      'is done. reject: the message is refused.',
+  }),
+  longLines: key(choice(['pass', 'reject']).prefault('pass'), {
+    says: 'What becomes of a message with lines above 998 octets. pass: taken as they are, up to 64 KiB. reject: refused.',
+  }),
+});
+
+export const schema = z.strictObject({
+  hostname: key(text(hostName).optional(), {
+    says: 'Name of the relay, in EHLO, Received lines and its certificate. It should resolve to the address that mail leaves from.',
+    unset: 'the name of this machine',
+    example: 'relay.example.nl',
+  }),
+  state: key(text(filePath).optional(), {
+    says: 'Folder for the queue, the keys and all that must last. Back it up; it is made when it is not there.',
+    unset: 'the folder var where the relay is started',
+    example: '/var/lib/dane-relay',
+  }),
+  listen: key(
+    z
+      .array(listener)
+      .min(1)
+      .check(together(check.listeners))
+      .prefault([{ address: '127.0.0.1', port: 2525, tls: 'starttls' }]),
+    { says: 'Where clients can send mail to the relay.', expected: 'a list of { address, port, tls }' },
+  ),
+  certificate: key(
+    z
+      .strictObject({
+        cert: key(text(filePath), {
+          says: 'Certificate, and the chain after it, as PEM.',
+          example: '/etc/dane-relay/relay.pem',
+        }),
+        key: key(text(filePath), { says: 'Its private key, as PEM.', example: '/etc/dane-relay/relay.key' }),
+      })
+      .optional(),
+    {
+      says:
+        'The certificate that clients see and pin. Files that are not there are made at the first start: a self-signed ' +
+        'certificate, long-lived, whose pin the log shows.',
+      unset: 'relay.pem and relay.key in the state folder',
+    },
+  ),
+  clients: key(z.array(client).check(together(check.clients)).prefault([]), {
+    says: 'Who may send mail through the relay. Nobody may until named here; the first client that fits is taken.',
+    expected: 'a list of { name, networks, pins, tls, senders }',
+  }),
+  resolver: key(resolver.prefault('managed'), {
+    says:
+      'The DNSSEC-validating resolver: "managed" (the relay runs its own Unbound), an address on this machine such as ' +
+      '127.0.0.1:53, or the keys below.',
+    expected: 'managed, an address such as 127.0.0.1:53, or { managed: true, … } or { address: …, … }',
+  }),
+  destinations: key(
+    z
+      .array(destination)
+      .min(1)
+      .check(together(check.destinations))
+      .prefault([{ domain: '*', tls: 'dane' }]),
+    {
+      says: 'Rules for recipient domains. The first one that matches wins; without a line for "*" all others are as tls: dane.',
+      expected: 'a list of { domain, tls, via }',
+    },
+  ),
+  delivery: key(delivery.prefault({}), { says: 'How mail leaves.' }),
+  queue: key(queue.prefault({}), { says: 'How mail waits.' }),
+  intake: key(intake.prefault({}), { says: 'What is taken from clients.' }),
+  admin: key(
+    z
+      .strictObject({
+        listen: key(text(endpoint(null)).prefault('127.0.0.1:8025'), {
+          says: 'Where /healthz, /readyz and /metrics are served, without a password. Port 0 takes any free one.',
+        }),
+      })
+      .prefault({}),
+    { says: 'For monitoring.' },
+  ),
+  log: key(
+    z
+      .strictObject({
+        level: key(choice(['debug', 'info', 'warn', 'error']).prefault('info'), {
+          says: 'The least that is worth a line in the log, which goes to stdout as one JSON object a line. Mail events are info.',
+        }),
+      })
+      .prefault({}),
+    { says: 'What is logged.' },
+  ),
+});
+
+export type Written = z.output<typeof schema>;
