@@ -1,0 +1,212 @@
+/**
+ * From an address to a connection on which MAIL may be said: greeting, EHLO, STARTTLS, proof, EHLO again.
+ *
+ *   policy    no STARTTLS        refused            handshake fails        certificate
+ *   dane      starttls-not-off.  starttls-refused   tls-handshake-failed   must match a TLSA record
+ *   encrypt   starttls-not-off.  starttls-refused   tls-handshake-failed   any
+ *   may       in the clear       in the clear       new connection, clear  any
+ *
+ * (RFC 7672 §2.2.) The certificate is judged before a word is said under TLS. What the host said before TLS is
+ * forgotten with it (RFC 3207 §4.2), and where TLS is demanded nothing said before it can return mail for good.
+ */
+import type { SecureContext } from 'node:tls';
+import type { CertificateVerdict, ConnectionFacts, TlsFacts, VisitRequest } from '../model/delivery.ts';
+import { type ReasonCode, reason, whatNext } from '../model/reasons.ts';
+import type { Trouble } from '../model/route.ts';
+import type { TlsPolicy } from '../model/tls-policy.ts';
+import type { Extensions } from './envelope.ts';
+import { refusal, unexpected } from './outcomes.ts';
+import { takeChain, tlsFacts } from './peer-certificates.ts';
+import { extensionsOf, isPermanentRefusal, isPositive, isRefusal, type Reply, statusOf, textOf } from './replies.ts';
+import { ConnectionFailure, SmtpConnection } from './smtp-connection.ts';
+import type { Timeouts } from './timeouts.ts';
+
+export type Target = Omit<VisitRequest, 'batch'>;
+
+type DanePolicy = Extract<TlsPolicy, { kind: 'dane' }>;
+
+/** Judges the certificates that a host sent against the records and names of the policy. */
+export type Judge = (chain: readonly Buffer[], policy: DanePolicy) => CertificateVerdict;
+
+export interface Dialling {
+  readonly hostname: string;
+  readonly judge: Judge;
+  readonly timeouts: Timeouts;
+  readonly localAddress: string | undefined;
+  readonly secureContext: SecureContext;
+  /** Told of every connection that is made, so that it can be cut when the relay stops. */
+  readonly made: (connection: SmtpConnection) => void;
+}
+
+/** What was seen of a host, as far as it came. */
+export interface Seen {
+  readonly facts: ConnectionFacts;
+  /** DER of the certificates as the host sent them. */
+  readonly chain: readonly Buffer[];
+  /** Of the last EHLO reply that counts. */
+  readonly extensions: Extensions;
+}
+
+export type Dialled =
+  | ({ readonly kind: 'ready'; readonly connection: SmtpConnection } & Seen)
+  | ({ readonly kind: 'failed'; readonly trouble: Trouble } & Seen);
+
+/** Dials and proves. Never rejects for anything the host does. */
+export async function dial(target: Target, dialling: Dialling): Promise<Dialled> {
+  const first = await attempt(target, dialling, null);
+  const mayBeClear = target.policy.kind === 'may' && first.kind === 'failed';
+  if (!mayBeClear || first.trouble.code !== 'tls-handshake-failed') return first;
+  return attempt(target, dialling, first.trouble.detail);
+}
+
+/** @param clearBecause why TLS is not tried at all; null when it is */
+async function attempt(target: Target, dialling: Dialling, clearBecause: string | null): Promise<Dialled> {
+  const { address, port, policy } = target;
+  const { hostname, localAddress, secureContext, timeouts } = dialling;
+  const options = { address, port, hostname, localAddress, secureContext, timeouts, sni: policy.sni };
+  const connection = new SmtpConnection(options);
+  dialling.made(connection);
+  const approach = new Approach(connection, target, dialling);
+  try {
+    const way = await approach.walk(clearBecause);
+    const facts: ConnectionFacts = { address, tls: approach.tls, record: null, depth: null, ...way };
+    return { kind: 'ready', connection, facts, chain: approach.chain, extensions: approach.extensions };
+  } catch (error) {
+    const trouble = troubleOf(error);
+    const { tls, chain, extensions } = approach;
+    const { code, detail } = trouble;
+    const facts: ConnectionFacts = { address, verdict: 'failed', record: null, depth: null, tls, code, reason: detail };
+    // Politely where the host is merely not good enough; a failed connection is gone already.
+    void connection.quit();
+    return { kind: 'failed', trouble, facts, chain, extensions };
+  }
+}
+
+function troubleOf(error: unknown): Trouble {
+  if (error instanceof ConnectionFailure) return error.trouble;
+  return { code: 'internal-error', detail: error instanceof Error ? error.message : String(error) };
+}
+
+type Way = Pick<ConnectionFacts, 'verdict' | 'code' | 'reason'> & Partial<Pick<ConnectionFacts, 'record' | 'depth'>>;
+
+/** The steps towards one host, with what was learned on the way even when it ends early. */
+class Approach {
+  tls: TlsFacts | null = null;
+  chain: readonly Buffer[] = [];
+  extensions: Extensions = new Map();
+  readonly #connection: SmtpConnection;
+  readonly #target: Target;
+  readonly #dialling: Dialling;
+
+  constructor(connection: SmtpConnection, target: Target, dialling: Dialling) {
+    this.#connection = connection;
+    this.#target = target;
+    this.#dialling = dialling;
+  }
+
+  /** @throws ConnectionFailure when the host cannot be used */
+  async walk(clearBecause: string | null): Promise<Way> {
+    const { policy } = this.#target;
+    await this.#greet();
+    await this.#hello('before-tls');
+    if (clearBecause !== null) return clear('clear-handshake-failed', clearBecause);
+
+    const mustEncrypt = policy.kind !== 'may';
+    if (!this.extensions.has('STARTTLS')) {
+      if (!mustEncrypt) return clear('clear-not-offered', '');
+      throw new ConnectionFailure({ code: 'starttls-not-offered', detail: 'STARTTLS is not in its answer to EHLO' });
+    }
+    const starttls = await this.#connection.command({ line: 'STARTTLS', phase: 'starttls' });
+    if (starttls.code === 421 && !mustEncrypt) throw new ConnectionFailure(refusal(starttls, 'STARTTLS'));
+    if (isRefusal(starttls)) {
+      const said = refusal(starttls, 'STARTTLS');
+      if (!mustEncrypt) return clear('clear-starttls-refused', said.detail);
+      throw new ConnectionFailure({ code: 'starttls-refused', detail: said.detail, reply: textOf(starttls) });
+    }
+    if (starttls.code !== 220) throw new ConnectionFailure(unexpected(starttls, 'STARTTLS'));
+
+    // RFC 3207 §4.2: whatever was learned so far may be an attacker's.
+    this.extensions = new Map();
+    await this.#connection.startTls();
+    const socket = this.#connection.tlsSocket;
+    this.chain = takeChain(socket);
+    this.tls = tlsFacts(socket);
+    const way = this.#prove();
+    await this.#hello('under-tls');
+    return way;
+  }
+
+  async #greet(): Promise<void> {
+    const greeting = await this.#connection.open();
+    if (greeting.code === 220) return;
+    if (!isRefusal(greeting)) throw new ConnectionFailure(unexpected(greeting, 'our connection'));
+    throw new ConnectionFailure(this.#turnedAway('greeting-refused', greeting));
+  }
+
+  async #hello(stage: 'before-tls' | 'under-tls'): Promise<void> {
+    const { hostname } = this.#dialling;
+    const ehlo = await this.#connection.command({ line: `EHLO ${hostname}`, phase: 'ehlo' });
+    if (isPositive(ehlo)) {
+      this.extensions = extensionsOf(ehlo);
+      return;
+    }
+    if (!isRefusal(ehlo)) throw new ConnectionFailure(unexpected(ehlo, 'EHLO'));
+    if (!isPermanentRefusal(ehlo)) throw new ConnectionFailure(this.#turnedAway('ehlo-refused', ehlo));
+    if (this.#target.policy.kind !== 'may' && stage === 'before-tls') {
+      // HELO could not lead to TLS (RFC 3207 §4).
+      if (!COMMAND_UNKNOWN.has(ehlo.code)) throw new ConnectionFailure(this.#turnedAway('ehlo-refused', ehlo));
+      const detail = `it does not know EHLO: ${textOf(ehlo)}`;
+      throw new ConnectionFailure({ code: 'starttls-not-offered', detail, reply: textOf(ehlo) });
+    }
+    const helo = await this.#connection.command({ line: `HELO ${hostname}`, phase: 'ehlo' });
+    if (isPositive(helo)) return;
+    if (!isRefusal(helo)) throw new ConnectionFailure(unexpected(helo, 'HELO'));
+    throw new ConnectionFailure(this.#turnedAway('ehlo-refused', helo));
+  }
+
+  /** A refusal of the whole connection. Only `may` lets it count for good: elsewhere nobody has proven who spoke. */
+  #turnedAway(code: 'greeting-refused' | 'ehlo-refused', reply: Reply): Trouble {
+    const { detail, reply: text = '' } = refusal(reply, code === 'greeting-refused' ? 'our connection' : 'EHLO');
+    const status = statusOf(reply);
+    if (this.#target.policy.kind === 'may' || !isPermanentRefusal(reply)) return { code, detail, status, reply: text };
+    if (this.tls !== null) return { code, detail, reply: text };
+    return { code: 'greeting-refused-before-tls', detail, reply: text };
+  }
+
+  /** What the handshake is worth under the policy. @throws ConnectionFailure where it is worth nothing */
+  #prove(): Way {
+    const { policy } = this.#target;
+    switch (policy.kind) {
+      case 'may':
+        return { verdict: 'encrypted', code: 'encrypted-opportunistic', reason: reason(policy.code).says };
+      case 'encrypt':
+        return { verdict: 'encrypted', code: 'encrypted-unauthenticated', reason: reason(policy.code).says };
+      case 'dane':
+        return this.#authenticate(policy);
+    }
+  }
+
+  #authenticate(policy: DanePolicy): Way {
+    if (this.chain.length === 0) throw new ConnectionFailure({ code: 'tlsa-bad-chain', detail: 'no certificate' });
+    const { verdict, code, detail, record, depth } = this.#dialling.judge(this.chain, policy);
+    if (verdict === 'authenticated') {
+      return {
+        verdict: policy.wholePath ? 'authenticated' : 'host-authenticated',
+        code,
+        record,
+        depth,
+        reason: detail,
+      };
+    }
+    // Whatever the judge calls it, a failed proof makes mail wait (RFC 7672 §2.2).
+    const waits = whatNext(reason(code).status) === 'deferred';
+    throw new ConnectionFailure({ code: waits ? code : 'tlsa-mismatch', detail });
+  }
+}
+
+/** Replies to a command that a host does not know (RFC 5321 §4.2.4): 502 for most, 500 and 504 are met. */
+const COMMAND_UNKNOWN: ReadonlySet<number> = new Set([500, 501, 502, 504]);
+
+function clear(code: ReasonCode, reason: string): Way {
+  return { verdict: 'clear', code, reason };
+}

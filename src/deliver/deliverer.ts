@@ -1,0 +1,199 @@
+/**
+ * The door of this stage: hands one batch to one address of one host, or says why not.
+ *
+ *   place      wait for a place under the limits; a kept connection with the same proof comes with it
+ *   dial       else connect, STARTTLS, judge the certificate                     connect.ts
+ *   transact   MAIL, RCPT, DATA; an outcome for every recipient                  session.ts
+ *   keep       the connection, for the next message that asks for the same
+ *
+ * Nothing that a remote host does makes a promise reject here. A fault of our own leaves the message waiting.
+ */
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import type { ConnectionFacts, Visit, VisitRequest } from '../model/delivery.ts';
+import type { Logger } from '../model/events.ts';
+import type { Trouble } from '../model/route.ts';
+import { type Dialled, type Dialling, dial, type Judge, type Target } from './connect.ts';
+import { Ledger } from './outcomes.ts';
+import { clientContext } from './peer-certificates.ts';
+import { DEFAULT_LIMITS, type Place, Pool, type PoolLimits } from './pool.ts';
+import { transact } from './session.ts';
+import type { SmtpConnection } from './smtp-connection.ts';
+import { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
+
+export interface DelivererOptions {
+  /** What we say in EHLO. */
+  readonly hostname: string;
+  /** Opens the stored octets of a message: CRLF newlines, `content.size` octets or more. */
+  readonly openBody: (messageId: string) => Promise<Readable>;
+  readonly judge: Judge;
+  readonly timeouts?: Partial<Timeouts>;
+  readonly pool?: Partial<PoolLimits>;
+  /** Address to connect from, for hosts of the same family. */
+  readonly localAddress?: string;
+  readonly log: Logger;
+}
+
+/** What was found out about a host without giving it a message. */
+export interface DialReport {
+  readonly connection: ConnectionFacts;
+  /** null when mail could have been handed over. */
+  readonly trouble: Trouble | null;
+  /** DER of the certificates as sent, leaf first; empty without TLS. */
+  readonly chain: readonly Buffer[];
+  /** `PIPELINING`, `SIZE 10240000`: what the host offers where mail would be sent. */
+  readonly extensions: readonly string[];
+}
+
+export interface Deliverer {
+  /** Hands over the batch, or says why not. Waits for a place when the host or the relay is busy. Never rejects. */
+  readonly deliver: (request: VisitRequest) => Promise<Visit>;
+  /** Connects and proves as `deliver` does, then QUIT. Nothing is said about any message. Never rejects. */
+  readonly dial: (target: Target) => Promise<DialReport>;
+  /** Ends all connections, those in the middle of a message too (that message waits). Never rejects. */
+  readonly close: () => Promise<void>;
+}
+
+/** One open connection, with what it proved. */
+interface Session {
+  readonly dialled: Extract<Dialled, { kind: 'ready' }>;
+  readonly messages: number;
+  readonly onEnd: (callback: () => void) => void;
+  readonly quit: () => Promise<void>;
+}
+
+const STOPPING: Trouble = { code: 'shutting-down', detail: '' };
+
+export function createDeliverer(options: DelivererOptions): Deliverer {
+  const { log, openBody } = options;
+  const limits: PoolLimits = { ...DEFAULT_LIMITS, ...options.pool };
+  const pool = new Pool<Session>(limits);
+  const open = new Set<SmtpConnection>();
+  let stopping = false;
+
+  const dialling: Dialling = {
+    hostname: options.hostname,
+    judge: options.judge,
+    timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
+    localAddress: options.localAddress,
+    secureContext: clientContext(),
+    made: (connection) => {
+      open.add(connection);
+      void connection.closed.then(() => open.delete(connection));
+      if (stopping) connection.abort(STOPPING);
+    },
+  };
+
+  /** Sends over a kept connection; null when it turns out to be dead, as if it had never been there. */
+  async function again(session: Session, request: VisitRequest, place: Place<Session>): Promise<Visit | null> {
+    const { connection, extensions, facts } = session.dialled;
+    const transaction = await transact({ connection, extensions, used: true }, request, openBody);
+    if (transaction.kind === 'stale') return null;
+    place.leave(keepable(session));
+    return { ...transaction, connection: facts };
+  }
+
+  async function afresh(request: VisitRequest, place: Place<Session>): Promise<Visit> {
+    const dialled = await dial(request, dialling);
+    if (dialled.kind === 'failed') {
+      place.leave(null);
+      return { kind: 'useless', connection: dialled.facts, trouble: dialled.trouble };
+    }
+    const { connection, extensions, facts } = dialled;
+    const transaction = await transact({ connection, extensions, used: false }, request, openBody);
+    const session: Session = {
+      dialled,
+      messages: 0,
+      onEnd: (callback) => void connection.once('end', callback),
+      quit: () => connection.quit(),
+    };
+    place.leave(keepable(session));
+    // Only a used connection can be stale.
+    if (transaction.kind === 'stale') throw new Error('a fresh connection was called stale');
+    return { ...transaction, connection: facts };
+  }
+
+  /** The session one message older, when it may be kept; else it is ended. */
+  function keepable(session: Session): Session | null {
+    const { connection, facts } = session.dialled;
+    const messages = session.messages + 1;
+    // After a fallback the next message tries TLS again.
+    const fellBack = facts.code === 'clear-handshake-failed' || facts.code === 'clear-starttls-refused';
+    if (connection.usable && !stopping && !fellBack && messages < limits.messagesPerConnection) {
+      return { ...session, messages };
+    }
+    void connection.quit();
+    return null;
+  }
+
+  async function deliver(request: VisitRequest): Promise<Visit> {
+    const place = await pool.enter(keyOf(request), `${request.address} ${request.port}`);
+    if (!place) return uselessFor(request, STOPPING);
+    try {
+      const visit = place.kept ? await again(place.kept, request, place) : null;
+      return visit ?? (await afresh(request, place));
+    } catch (error) {
+      // A bug. What the host has by now is unknown, so no other address may be asked.
+      log.error('delivery failed inside the relay', { queueId: request.batch.messageId, error });
+      const trouble: Trouble = { code: 'internal-error', detail: String(error) };
+      const settled = new Ledger(request).settleOthers(trouble);
+      const { connection } = uselessFor(request, trouble);
+      return settled.kind === 'settled' ? { ...settled, connection } : { kind: 'useless', connection, trouble };
+    } finally {
+      place.leave(null);
+    }
+  }
+
+  return {
+    deliver,
+    dial: async (target) => {
+      const dialled = await dial(target, dialling);
+      if (dialled.kind === 'ready') await dialled.connection.quit();
+      return {
+        connection: dialled.facts,
+        trouble: dialled.kind === 'failed' ? dialled.trouble : null,
+        chain: dialled.chain,
+        extensions: [...dialled.extensions].map(([keyword, parameters]) => `${keyword} ${parameters}`.trim()),
+      };
+    },
+    close: async () => {
+      stopping = true;
+      await pool.close();
+      for (const connection of open) connection.abort(STOPPING);
+      await Promise.all([...open].map(({ closed }) => closed));
+    },
+  };
+}
+
+function uselessFor({ address }: VisitRequest, trouble: Trouble): Extract<Visit, { kind: 'useless' }> {
+  const { code, detail } = trouble;
+  const connection: ConnectionFacts = {
+    address,
+    verdict: 'failed',
+    record: null,
+    depth: null,
+    tls: null,
+    code,
+    reason: detail,
+  };
+  return { kind: 'useless', connection, trouble };
+}
+
+/**
+ * All that a connection must have been made for to carry a message: two domains with one mail host share it only when
+ * they ask for the same proof (RFC 7672 §2.2, §3.2.2).
+ */
+export function keyOf({ host, address, port, policy }: Target): string {
+  const proof = policy.kind === 'dane' ? [policy.wholePath, policy.referenceNames, digest(policy.records)] : [];
+  return JSON.stringify([host.name, address, port, policy.kind, policy.code, policy.sni, ...proof]);
+}
+
+function digest(records: Extract<Target['policy'], { kind: 'dane' }>['records']): string {
+  const hash = createHash('sha256');
+  for (const { usage, selector, matching, data } of records) {
+    hash
+      .update(Buffer.from([usage, selector, matching, data.length >> 16, data.length >> 8, data.length]))
+      .update(data);
+  }
+  return hash.digest('base64');
+}

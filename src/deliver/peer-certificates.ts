@@ -1,0 +1,42 @@
+/**
+ * What can be learned of the other end of a TLS connection. The certificates are those that the host sent, in its
+ * order, nothing added and nothing left out; trust is judged elsewhere.
+ */
+import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import type { TlsFacts } from '../model/delivery.ts';
+
+/** Certificates that are looked at in one handshake; OpenSSL's own limit of 100 KB comes first with real ones. */
+const CHAIN_LIMIT = 200;
+
+/**
+ * The context of every connection: TLS 1.2 and later (RFC 8996), no certificate of our own, no public CAs. Sharing
+ * one saves a quarter of the cost of a handshake. The runtime offers X25519MLKEM768 first.
+ */
+export function clientContext(): SecureContext {
+  // With an empty list of CAs no chain verifies, so Node never looks at the certificates before we do.
+  return createSecureContext({ minVersion: 'TLSv1.2', ca: [] });
+}
+
+/**
+ * DER of the certificates as sent, leaf first. Empty when there is none, or when the session was resumed, which
+ * carries none: both must fail where a certificate is needed.
+ *
+ * To be called once for each connection: the runtime's getter empties what it reads (nodejs/node#65579).
+ */
+export function takeChain(socket: TLSSocket): readonly Buffer[] {
+  if (socket.isSessionReused()) return [];
+  const chain: Buffer[] = [];
+  // Each certificate names the next one sent as its "issuer", whoever issued it.
+  let certificate = socket.getPeerX509Certificate();
+  while (certificate !== undefined && chain.length < CHAIN_LIMIT) {
+    chain.push(Buffer.from(certificate.raw));
+    certificate = certificate.issuerCertificate;
+  }
+  return chain;
+}
+
+export function tlsFacts(socket: TLSSocket): TlsFacts {
+  const info = socket.getEphemeralKeyInfo();
+  const group = info !== null && 'name' in info && typeof info.name === 'string' ? info.name : null;
+  return { version: socket.getProtocol() ?? 'unknown', cipher: socket.getCipher().standardName, group };
+}

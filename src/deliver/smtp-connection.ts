@@ -1,0 +1,409 @@
+/**
+ * One TCP connection to a mail host: commands out, replies in, TLS when asked, content with its dots stuffed.
+ *
+ * This is the only file that knows nodemailer's SMTPConnection, and it knows its internals: it keeps the socket,
+ * the change to TLS and the stuffing of dots, and replaces how replies are read and how long they may take.
+ * test/deliver/nodemailer-contract.test.ts fails when those internals change. It decides nothing about mail; whatever
+ * goes wrong ends the connection and is told once to everybody who waits, as a ConnectionFailure.
+ */
+import { isIP, type Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import { type SecureContext, TLSSocket } from 'node:tls';
+import SMTPConnection, { type SMTPConnectionOptions } from 'nodemailer/lib/smtp-connection';
+import DataStream from 'nodemailer/lib/smtp-connection/data-stream.js';
+import type { Trouble } from '../model/route.ts';
+import { isRefusal, type Reply, ReplyReader, sanitise, statusOf, textOf } from './replies.ts';
+import { type Timeouts, transferTime } from './timeouts.ts';
+
+/** Why a connection is of no use any more. */
+export class ConnectionFailure extends Error {
+  readonly trouble: Trouble;
+
+  constructor(trouble: Trouble) {
+    super(`${trouble.code}: ${trouble.detail}`);
+    this.trouble = trouble;
+  }
+}
+
+/** A command that is answered by one reply; the rest of `Timeouts` are phases without one. */
+export type Phase = Exclude<keyof Timeouts, 'connect' | 'handshake' | 'block'>;
+
+export interface Command {
+  /** Without CRLF. */
+  readonly line: string;
+  readonly phase: Phase;
+}
+
+export interface ConnectionOptions {
+  /** IPv4 or IPv6 address, never a name: nobody but route/ may look up names. */
+  readonly address: string;
+  readonly port: number;
+  /** What we say in EHLO. */
+  readonly hostname: string;
+  readonly localAddress: string | undefined;
+  readonly secureContext: SecureContext;
+  /** Name in SNI, null for none. */
+  readonly sni: string | null;
+  readonly timeouts: Timeouts;
+}
+
+/** What of nodemailer's SMTPConnection is used or replaced here beyond its published face. */
+interface Internals {
+  _destroyed: boolean;
+  _sendCommand(line: string): void;
+  _upgradeConnection(callback: (error: Error | null) => void): void;
+  _onConnect(): void;
+  _onData(chunk: Buffer): void;
+  _onError(error: Error): void;
+  _onClose(): void;
+  _onTimeout(): void;
+  _startPhase(timeout: number, error: Error): void;
+}
+
+type Constructor = new (options: SMTPConnectionOptions) => SMTPConnection & Internals;
+
+const Base = SMTPConnection as unknown as Constructor;
+
+interface Waiter {
+  readonly phase: Phase;
+  readonly resolve: (reply: Reply) => void;
+  readonly reject: (failure: ConnectionFailure) => void;
+}
+
+const PHASE_WORDS: Readonly<Record<keyof Timeouts, string>> = {
+  connect: 'no connection',
+  greeting: 'no greeting',
+  ehlo: 'no answer to EHLO',
+  starttls: 'no answer to STARTTLS',
+  handshake: 'the TLS handshake did not end',
+  mail: 'no answer to MAIL FROM',
+  rcpt: 'no answer to RCPT TO',
+  data: 'no answer to DATA',
+  block: 'the host stopped taking the message',
+  final: 'no answer to the end of the message',
+  rset: 'no answer to RSET',
+  quit: 'no answer to QUIT',
+};
+
+export class SmtpConnection extends Base {
+  readonly #options: ConnectionOptions;
+  #reader = new ReplyReader();
+  #waiting: Waiter[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #failure: ConnectionFailure | null = null;
+  #connected = false;
+  /** From the 220 to STARTTLS until the first reply under TLS: what happens here is part of the handshake. */
+  #tls: 'no' | 'next' | 'handshake' | 'fresh' | 'proven' = 'no';
+  #handshakeFailed: ((failure: ConnectionFailure) => void) | null = null;
+  #body: 'none' | 'sending' | 'dot-sent' = 'none';
+  #closed: (() => void) | undefined;
+
+  /** Settles when the socket is gone, after `close`, `abort` or a failure. */
+  readonly closed: Promise<void>;
+
+  constructor(options: ConnectionOptions) {
+    const { address, localAddress } = options;
+    if (isIP(address) === 0) throw new TypeError(`not an address: ${address}`);
+    super({
+      host: address,
+      port: options.port,
+      secure: false,
+      name: options.hostname,
+      localAddress: localAddress !== undefined && isIP(localAddress) === isIP(address) ? localAddress : undefined,
+      socketTimeout: options.timeouts.block,
+      socketCloseTimeout: 1000,
+      tls: {
+        secureContext: options.secureContext,
+        ...(options.sni === null ? {} : { servername: options.sni }),
+        // Certificates are judged by DANE or not at all; the answer of the public CAs would mean nothing here.
+        rejectUnauthorized: false,
+        checkServerIdentity: () => undefined,
+      },
+    });
+    this.#options = options;
+    this.closed = new Promise((resolve) => {
+      this.#closed = resolve;
+    });
+    this.once('end', () => this.#settle(new ConnectionFailure({ code: 'connection-lost', detail: 'closed' })));
+  }
+
+  /** False once anything went wrong, and after `close`. */
+  get usable(): boolean {
+    return this.#failure === null && !this._destroyed && this.#socket.writable;
+  }
+
+  /** True once the end of the message is on its way: from then on the host may have taken it, whatever it says. */
+  get mayHaveArrived(): boolean {
+    return this.#body === 'dot-sent';
+  }
+
+  /** The socket under TLS. @throws ConnectionFailure when there is none, so that nobody goes on without */
+  get tlsSocket(): TLSSocket {
+    const socket = this._socket;
+    if (socket instanceof TLSSocket && socket.encrypted && this.secure) return socket;
+    throw this.#fail({ code: 'tls-handshake-failed', detail: 'there is no TLS on this connection' });
+  }
+
+  /** Connects and waits for the greeting. */
+  open(): Promise<Reply> {
+    const greeting = this.#expect('greeting');
+    this.#arm('connect');
+    this.connect();
+    return greeting;
+  }
+
+  /** Sends one command and waits for its reply, whatever the reply says. @throws ConnectionFailure (rejects) */
+  command(command: Command): Promise<Reply> {
+    const [reply] = this.pipeline([command]);
+    return reply ?? Promise.reject(new TypeError('no command'));
+  }
+
+  /** Sends commands in one go (RFC 2920); the replies come in their order. Unread rejections are no error. */
+  pipeline(commands: readonly Command[]): readonly Promise<Reply>[] {
+    for (const { line } of commands) {
+      if (/[\r\n\u0000]/.test(line)) throw new TypeError('a command must be one line');
+    }
+    if (this.#failure === null && this.#reader.midway && this.#waiting.length === 0) {
+      this.#fail({ code: 'remote-garbage', detail: 'the host spoke before it was asked' });
+    }
+    const replies = commands.map(({ phase }) => this.#expect(phase));
+    if (this.#failure !== null) return replies;
+    const socket = this.#socket;
+    socket.cork();
+    for (const { line } of commands) this._sendCommand(line);
+    socket.uncork();
+    return replies;
+  }
+
+  /** TLS handshake, right after the 220 to STARTTLS. @throws ConnectionFailure (rejects) */
+  async startTls(): Promise<void> {
+    if (this.#failure !== null) throw this.#failure;
+    this.#tls = 'handshake';
+    await new Promise<void>((resolve, reject) => {
+      this.#handshakeFailed = reject;
+      this._upgradeConnection((error) => {
+        if (error) this._onError(error);
+        else resolve();
+      });
+      this.#arm('handshake');
+    });
+    this.#handshakeFailed = null;
+    this.#disarm();
+    this.#tls = 'fresh';
+    this.#reader = new ReplyReader();
+    this.tlsSocket.disableRenegotiation();
+  }
+
+  /**
+   * Sends the content after the 354, dot-stuffed, and waits for the last reply. The final dot is sent only when the
+   * body came to its proper end with `size` octets or more.
+   *
+   * @throws ConnectionFailure (rejects), `internal-error` when the body could not be read
+   */
+  async sendBody(body: Readable, size: number): Promise<Reply> {
+    const { timeouts } = this.#options;
+    const dots = new DataStream();
+    const reply = this.#expect('final');
+    this.#body = 'sending';
+    this.#arm('block', transferTime(timeouts, size));
+    const socket = this.#socket;
+    socket.setTimeout(timeouts.block);
+
+    let octets = 0;
+    const unreadable = (why: string): void => {
+      if (this.#body === 'sending') this.#fail({ code: 'internal-error', detail: `the stored message: ${why}` });
+    };
+    body.on('data', (chunk: Buffer) => {
+      octets += chunk.length;
+    });
+    body.on('error', (error) => unreadable(error.message));
+    body.once('close', () => unreadable('it ended early'));
+    body.once('end', () => {
+      if (octets < size) return unreadable(`${octets} octets instead of ${size}`);
+      if (this.#failure !== null) return;
+      this.#body = 'dot-sent';
+      this.#arm('final');
+      dots.end();
+    });
+    dots.on('error', () => undefined);
+    dots.pipe(socket, { end: false });
+    body.pipe(dots, { end: false });
+    try {
+      return await reply;
+    } finally {
+      body.unpipe(dots);
+      body.destroy();
+      // Refused before its end: the host still waits for the dot, so nothing else can be said on this connection.
+      if (this.#body === 'sending') this.#fail({ code: 'connection-lost', detail: 'left in the middle of a message' });
+      if (this.#failure !== null) dots.destroy();
+    }
+  }
+
+  /** Says QUIT, waits a moment for the answer, and closes. Never rejects. */
+  override async quit(): Promise<void> {
+    if (this.usable) await this.command({ line: 'QUIT', phase: 'quit' }).catch(() => undefined);
+    this.close();
+    await this.closed;
+  }
+
+  /**
+   * Cuts the connection; whoever waits for a reply is told `trouble`.
+   *
+   * @returns what is to be thrown by who aborts: `trouble`, whatever had happened to the connection before
+   */
+  abort(trouble: Trouble): ConnectionFailure {
+    this.#fail(trouble);
+    return new ConnectionFailure(trouble);
+  }
+
+  override close(): void {
+    this.#disarm();
+    const socket = this._socket;
+    super.close();
+    if (!socket || socket.destroyed) this.#closed?.();
+    else socket.once('close', () => this.#closed?.());
+  }
+
+  // What nodemailer calls: the socket's events come here instead of its own handlers.
+
+  override _onConnect(): void {
+    super._onConnect();
+    this.#connected = true;
+    this.#arm('greeting');
+  }
+
+  override _onData(chunk: Buffer): void {
+    if (this.#failure !== null) return;
+    if (this.#handshakeIsNext) {
+      this.#injected();
+      return;
+    }
+    for (const received of this.#reader.push(chunk)) {
+      if (this.#failure !== null) return;
+      if (received.kind === 'garbage') this.#fail({ code: 'remote-garbage', detail: received.why });
+      else this.#answer(received.reply);
+    }
+    if (this.#handshakeIsNext && this.#reader.midway) this.#injected();
+  }
+
+  override _onError(error: Error & { code?: string; reason?: string; library?: string }): void {
+    // OpenSSL's own message names a source file and a line of it; its reason is what people can use.
+    const what = sanitise(error.reason ?? error.message);
+    const detail = error.code === undefined || what.includes(error.code) ? what : `${what} (${error.code})`;
+    if (!this.#connected) this.#fail({ code: 'connect-failed', detail });
+    else if (this.#tls === 'handshake') this.#fail({ code: 'tls-handshake-failed', detail });
+    // Under TLS 1.3 the host's verdict on the handshake may come after ours.
+    else if (this.#tls === 'fresh' && error.code?.startsWith('ERR_SSL'))
+      this.#fail({ code: 'tls-handshake-failed', detail });
+    else this.#fail({ code: 'connection-lost', detail });
+  }
+
+  override _onClose(): void {
+    const half = this.#reader.midway ? ` in the middle of a reply: "${this.#reader.fragment}"` : '';
+    if (this.#tls === 'handshake')
+      this.#fail({ code: 'tls-handshake-failed', detail: 'the host closed the connection during the handshake' });
+    else this.#fail({ code: 'connection-lost', detail: `the host closed the connection${half}` });
+  }
+
+  override _onTimeout(): void {
+    if (this.#body === 'sending') this.#timeout('block', this.#options.timeouts.block);
+  }
+
+  /** nodemailer's own timers, which know fewer phases than RFC 5321 §4.5.3.2. */
+  override _startPhase(): void {}
+
+  get #handshakeIsNext(): boolean {
+    return this.#tls === 'next';
+  }
+
+  get #socket(): Socket {
+    const socket = this._socket;
+    if (socket) return socket;
+    throw this.#fail({ code: 'connection-lost', detail: 'there is no connection' });
+  }
+
+  #expect(phase: Phase): Promise<Reply> {
+    const failure = this.#failure;
+    const reply = new Promise<Reply>((resolve, reject) => {
+      if (failure !== null) reject(failure);
+      else this.#waiting.push({ phase, resolve, reject });
+    });
+    // In a pipeline the first failure is the one that is read.
+    reply.catch(() => undefined);
+    if (failure === null && this.#waiting.length === 1) this.#arm(phase);
+    return reply;
+  }
+
+  #answer(reply: Reply): void {
+    const waiter = this.#waiting.shift();
+    const closing = reply.code === 421;
+    if (!waiter) {
+      if (this.#handshakeIsNext) this.#injected();
+      else if (closing) this.#goodbye(reply);
+      else this.#fail({ code: 'remote-garbage', detail: 'a reply that answers nothing', reply: textOf(reply) });
+      return;
+    }
+    if (waiter.phase === 'final' && this.#body === 'sending' && !isRefusal(reply)) {
+      this.#waiting.unshift(waiter);
+      this.#fail({ code: 'remote-garbage', detail: 'a reply before the end of the message', reply: textOf(reply) });
+      return;
+    }
+    if (this.#tls === 'fresh') this.#tls = 'proven';
+    if (waiter.phase === 'starttls' && reply.code === 220) this.#tls = 'next';
+    if (waiter.phase === 'final' && this.#body === 'dot-sent') this.#body = 'none';
+    const next = this.#waiting[0];
+    if (next) this.#arm(next.phase);
+    else this.#disarm();
+    waiter.resolve(reply);
+    // RFC 5321 §3.8: after 421 nothing more comes.
+    if (closing) this.#goodbye(reply);
+  }
+
+  #goodbye(reply: Reply): void {
+    const text = textOf(reply);
+    this.#fail({
+      code: 'remote-later',
+      detail: `the host ends the connection: ${text}`,
+      status: statusOf(reply),
+      reply: text,
+    });
+  }
+
+  #injected(): void {
+    this.#fail({ code: 'tls-injection', detail: 'octets came in the clear after the 220 to STARTTLS' });
+  }
+
+  #arm(phase: keyof Timeouts, ms: number = this.#options.timeouts[phase]): void {
+    this.#disarm();
+    if (this.#failure === null) this.#timer = setTimeout(() => this.#timeout(phase, ms), ms);
+  }
+
+  #disarm(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #timeout(phase: keyof Timeouts, ms: number): void {
+    const detail = `${PHASE_WORDS[phase]} in ${Math.round(ms / 100) / 10} s`;
+    if (phase === 'connect') this.#fail({ code: 'connect-failed', detail });
+    else if (phase === 'handshake') this.#fail({ code: 'tls-handshake-failed', detail });
+    else this.#fail({ code: 'remote-timeout', detail });
+  }
+
+  /** The first failure counts: it ends the connection and everybody's waiting. */
+  #fail(trouble: Trouble): ConnectionFailure {
+    if (this.#failure !== null) return this.#failure;
+    const failure = new ConnectionFailure({ ...trouble, detail: sanitise(trouble.detail) });
+    this.#settle(failure);
+    this.close();
+    if (this._socket) this._socket.destroy();
+    return failure;
+  }
+
+  #settle(failure: ConnectionFailure): void {
+    if (this.#failure !== null) return;
+    this.#failure = failure;
+    this.#disarm();
+    this.#handshakeFailed?.(failure);
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(failure);
+  }
+}
