@@ -1,0 +1,328 @@
+/**
+ * What the SQLite store does, statement by statement. Everything here is synchronous and runs inside a transaction that
+ * sqlite-engine.ts begins and commits; what cannot be rolled back by SQLite is entered in `deeds`.
+ */
+import { statfsSync, statSync } from 'node:fs';
+import type Database from 'better-sqlite3';
+import type { NewMessage } from '../model/message.ts';
+import type { Moved, QueuedMessage, QueueEntry, QueueFilter } from '../model/queue.ts';
+import { domainOf } from '../shared/domain-name.ts';
+import type { BodyFiles } from './body-files.ts';
+import type { Deeds } from './deeds.ts';
+import { BATCH_COLUMNS, type BatchRow, batchFrom, ENTRY_COLUMNS, type EntryRow, entryFrom, shownFrom } from './rows.ts';
+import { type Admission, type Claim, type ClaimRequest, type Settlement, StoreError, StoreFull } from './store.ts';
+
+/** Bodies up to this size live in the database: 256 KiB. */
+export const LARGEST_IN_DATABASE = 256 * 1024;
+
+/** Where the octets of a message are. */
+export type BodyPlace =
+  | { readonly kind: 'database'; readonly octets: Uint8Array }
+  | { readonly kind: 'file'; readonly path: string; readonly octets: number };
+
+export type Action = 'retry' | 'hold' | 'release' | 'drop';
+
+export interface Operations {
+  readonly accept: (message: NewMessage, expiresAt: number) => void;
+  /** Whether a claim could find anything: asked first, so that an idle relay does not write. */
+  readonly anythingDue: (request: ClaimRequest) => boolean;
+  readonly claim: (request: ClaimRequest) => readonly Claim[];
+  readonly settle: (
+    lease: string,
+    settlements: readonly Settlement[],
+    notices: readonly Admission[],
+  ) => 'settled' | 'lost';
+  readonly extendLeases: (leases: readonly string[], until: number) => void;
+  readonly move: (action: Action, filter: QueueFilter, now: number) => Moved;
+  readonly takeBack: (owner: string) => number;
+  readonly isKnown: (messageId: string) => boolean;
+  readonly nextDue: (now: number) => number | null;
+  readonly list: (filter: QueueFilter, now: number) => readonly QueueEntry[];
+  readonly show: (messageId: string, now: number) => QueuedMessage | null;
+  /** @param maxBytes  octets from the start that are wanted, null for all */
+  readonly body: (messageId: string, maxBytes: number | null) => BodyPlace;
+}
+
+const WAITING = 'held = 0 AND lease IS NULL';
+
+/** The statements of `claim`, named so that a test can ask SQLite for its plan. */
+export const CLAIM_STATEMENTS = {
+  overdue: 'SELECT id FROM lease WHERE until <= ? AND owner <> ?',
+  dueLanes: 'SELECT domain FROM lane WHERE due <= ? ORDER BY due LIMIT ?',
+  head: `SELECT message FROM recipient WHERE domain = ? AND ${WAITING} AND next_attempt <= ? ORDER BY next_attempt LIMIT 1`,
+  take: `UPDATE recipient SET lease = ? WHERE message = ? AND domain = ? AND ${WAITING} AND next_attempt <= ?`,
+  earliest: `SELECT min(next_attempt) AS due FROM recipient WHERE domain = ? AND ${WAITING}`,
+} as const;
+
+/** @param reserveBytes  room on the file system that intake leaves free, so that delivery can go on when it is short */
+export function createOperations(
+  db: Database.Database,
+  files: BodyFiles,
+  deeds: Deeds,
+  { folder, reserveBytes }: { readonly folder: string; readonly reserveBytes: number },
+): Operations {
+  const insertMessage = db.prepare(
+    `INSERT INTO message (id, received_at, expires_at, client, sender, smtputf8, body_type, ret, envid, size, eight_bit,
+     utf8_header, body_octets, body_in_file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  const insertBody = db.prepare('INSERT INTO body (message, octets) VALUES (?, ?)');
+  const insertRecipient = db.prepare(
+    'INSERT INTO recipient (message, address, domain, notify, orcpt, next_attempt) VALUES (?, ?, ?, ?, ?, ?)',
+  );
+  const laneDueBy = db.prepare(
+    'INSERT INTO lane (domain, due) VALUES (?, ?) ON CONFLICT (domain) DO UPDATE SET due = min(due, excluded.due)',
+  );
+  const laneDueAt = db.prepare(
+    'INSERT INTO lane (domain, due) VALUES (?, ?) ON CONFLICT (domain) DO UPDATE SET due = excluded.due',
+  );
+  const laneGone = db.prepare('DELETE FROM lane WHERE domain = ?');
+  const earliest = db.prepare<[string], { due: number | null }>(CLAIM_STATEMENTS.earliest);
+  const anyLane = db.prepare('SELECT 1 FROM lane WHERE due <= ? LIMIT 1');
+  const overdue = db.prepare<[number, string], { id: number }>(CLAIM_STATEMENTS.overdue);
+  const dueLanes = db.prepare<[number, number], { domain: string }>(CLAIM_STATEMENTS.dueLanes);
+  const head = db.prepare<[string, number], { message: number }>(CLAIM_STATEMENTS.head);
+  const take = db.prepare(CLAIM_STATEMENTS.take);
+  const leasedRows = db.prepare<[number], BatchRow>(
+    `SELECT ${BATCH_COLUMNS} FROM recipient r JOIN message m ON m.seq = r.message WHERE r.lease = ? ORDER BY r.id`,
+  );
+  const insertLease = db.prepare('INSERT INTO lease (owner, until) VALUES (?, ?)');
+  const extendLease = db.prepare('UPDATE lease SET until = ? WHERE id = ?');
+  const deleteLease = db.prepare('DELETE FROM lease WHERE id = ?');
+  const leasesOf = db.prepare<[string], { id: number }>('SELECT id FROM lease WHERE owner = ?');
+  const leased = db.prepare<[number], { id: number; message: number; domain: string; held: number }>(
+    'SELECT id, message, domain, held FROM recipient WHERE lease = ?',
+  );
+  const freeLeased = db.prepare('UPDATE recipient SET lease = NULL WHERE lease = ?');
+  const wait = db.prepare(
+    `UPDATE recipient SET lease = NULL, attempts = attempts + 1, asked_at = NULL, next_attempt = ?, code = ?, status = ?,
+     explanation = ?, host = ?, delay_notice_sent = ? WHERE id = ?`,
+  );
+  const deleteRecipient = db.prepare('DELETE FROM recipient WHERE id = ?');
+  const anyRecipient = db.prepare('SELECT 1 FROM recipient WHERE message = ? LIMIT 1');
+  const messageBySeq = db.prepare<[number], { id: string; body_in_file: number }>(
+    'SELECT id, body_in_file FROM message WHERE seq = ?',
+  );
+  const messageById = db.prepare<[string], { seq: number; body_octets: number; body_in_file: number }>(
+    'SELECT seq, body_octets, body_in_file FROM message WHERE id = ?',
+  );
+  const deleteBody = db.prepare('DELETE FROM body WHERE message = ?');
+  const deleteMessage = db.prepare('DELETE FROM message WHERE seq = ?');
+  const selectBody = db.prepare<[number], { octets: Buffer }>('SELECT octets FROM body WHERE message = ?');
+  const selectHead = db.prepare<[number, number], { octets: Buffer }>(
+    'SELECT substr(octets, 1, ?) AS octets FROM body WHERE message = ?',
+  );
+  const nextLane = db.prepare<[number], { due: number | null }>('SELECT min(due) AS due FROM lane WHERE due > ?');
+  const setDue = db.prepare('UPDATE recipient SET next_attempt = ?, asked_at = ? WHERE id = ?');
+  const setHeld = db.prepare('UPDATE recipient SET held = ? WHERE id = ?');
+
+  /** @param notBefore  puts a domain that was just served behind those that wait for their turn */
+  const refreshLane = (domain: string, notBefore = 0): void => {
+    const due = earliest.get(domain)?.due ?? null;
+    if (due === null) laneGone.run(domain);
+    else laneDueAt.run(domain, Math.max(due, notBefore));
+  };
+
+  const refuseWhenShort = ({ body }: NewMessage): void => {
+    const { bavail, bsize } = statfsSync(folder);
+    const free = bavail * bsize;
+    if (free - (body.kind === 'memory' ? body.bytes.length : 0) >= reserveBytes) return;
+    throw new StoreFull(`${String(free)} bytes are free, of which ${String(reserveBytes)} are kept for delivery`);
+  };
+
+  const store = (message: NewMessage, expiresAt: number): void => {
+    const { id, envelope, content, body, receivedAt } = message;
+    const octets = body.kind === 'file' ? statSync(body.path).size : body.bytes.length;
+    if (envelope.recipients.length === 0) throw new StoreError('a message without recipients');
+    const inFile = body.kind === 'file' || octets > LARGEST_IN_DATABASE;
+    const { lastInsertRowid: seq } = insertMessage.run(
+      id,
+      receivedAt,
+      expiresAt,
+      message.client,
+      envelope.sender,
+      Number(envelope.smtputf8),
+      envelope.body,
+      envelope.ret,
+      envelope.envid,
+      content.size,
+      Number(content.eightBit),
+      Number(content.utf8Header),
+      octets,
+      Number(inFile),
+    );
+    for (const { address, notify, orcpt } of envelope.recipients) {
+      insertRecipient.run(seq, address, domainOf(address), notify?.join(' ') ?? null, orcpt, receivedAt);
+    }
+    const domains = new Set(envelope.recipients.map(({ address }) => domainOf(address)));
+    for (const domain of domains) laneDueBy.run(domain, receivedAt);
+    // Last, since a file is harder to put back than a row; and after the id has proven to be new.
+    if (body.kind === 'file') {
+      files.moveIn(id, body.path);
+      deeds.did({ undo: () => files.moveOut(id, body.path) });
+    } else if (inFile) {
+      deeds.did({ undo: () => files.remove(id) });
+      files.write(id, body.bytes);
+    } else {
+      insertBody.run(seq, body.bytes);
+    }
+  };
+
+  const dropRecipient = (id: number, message: number): void => {
+    deleteRecipient.run(id);
+    if (anyRecipient.get(message)) return;
+    const row = messageBySeq.get(message);
+    deleteBody.run(message);
+    deleteMessage.run(message);
+    // The row goes for good before the file does: the other way round a crash would leave a message without its body.
+    if (row?.body_in_file === 1) deeds.did({ afterCommit: () => files.remove(row.id) });
+  };
+
+  const freeLease = (lease: number): void => {
+    const domains = new Set(leased.all(lease).map(({ domain }) => domain));
+    freeLeased.run(lease);
+    deleteLease.run(lease);
+    for (const domain of domains) refreshLane(domain);
+  };
+
+  const claimOne = (domain: string, { owner, now, leaseMs }: ClaimRequest): Claim | null => {
+    const next = head.get(domain, now);
+    if (!next) return null;
+    const lease = Number(insertLease.run(owner, now + leaseMs).lastInsertRowid);
+    take.run(lease, next.message, domain, now);
+    const rows = leasedRows.all(lease);
+    const asked = rows.flatMap((row) => row.asked_at ?? []);
+    return {
+      batch: batchFrom(rows),
+      lease: String(lease),
+      askedAt: asked.length === 0 ? null : asked.reduce((latest, each) => Math.max(latest, each)),
+    };
+  };
+
+  const entries = (filter: QueueFilter): readonly EntryRow[] => {
+    const { where, values } = whereOf(filter);
+    return db
+      .prepare<unknown[], EntryRow>(
+        `SELECT ${ENTRY_COLUMNS} FROM message m JOIN recipient r ON r.message = m.seq LEFT JOIN lease l ON l.id = r.lease
+         ${where} ORDER BY m.seq, r.id`,
+      )
+      .all(...values);
+  };
+
+  return {
+    accept(message, expiresAt) {
+      refuseWhenShort(message);
+      store(message, expiresAt);
+    },
+
+    anythingDue: ({ now, owner }) => anyLane.get(now) !== undefined || overdue.get(now, owner) !== undefined,
+
+    claim(request) {
+      const { now, owner, limit, perDomain, taken } = request;
+      for (const { id } of overdue.all(now, owner)) freeLease(id);
+      // Domains that have all they may have can stand in front: so many rows more may have to be looked at.
+      const lanes = dueLanes.all(now, limit + taken.size).map(({ domain }) => domain);
+      const room = new Map(lanes.map((domain) => [domain, perDomain - (taken.get(domain) ?? 0)]));
+      const claims: Claim[] = [];
+      const served = new Set<string>();
+      let open = lanes;
+      while (open.length > 0 && claims.length < limit) {
+        open = open.filter((domain) => {
+          const left = room.get(domain) ?? 0;
+          if (left <= 0 || claims.length >= limit) return false;
+          const claim = claimOne(domain, request);
+          served.add(domain);
+          room.set(domain, left - 1);
+          if (claim) claims.push(claim);
+          return claim !== null;
+        });
+      }
+      for (const domain of served) refreshLane(domain, now);
+      return claims;
+    },
+
+    settle(lease, settlements, notices) {
+      const id = Number(lease);
+      const ours = new Map(leased.all(id).map((row) => [row.id, row]));
+      if (ours.size === 0) return 'lost';
+      if (ours.size !== settlements.length) throw new StoreError('a claim must be settled as a whole');
+      for (const settlement of settlements) {
+        const row = ours.get(settlement.recipientId);
+        if (!row) throw new StoreError('a recipient that is not in the claim');
+        if (settlement.kind === 'leaves') {
+          dropRecipient(row.id, row.message);
+          continue;
+        }
+        const { nextAttempt, code, status, explanation, host, delayNoticeSent } = settlement;
+        wait.run(nextAttempt, code, status, explanation, host, Number(delayNoticeSent), row.id);
+        if (row.held === 0) laneDueBy.run(row.domain, nextAttempt);
+      }
+      deleteLease.run(id);
+      // Notices may use the room that intake leaves: they are what the room is for.
+      for (const { message, expiresAt } of notices) store(message, expiresAt);
+      return 'settled';
+    },
+
+    extendLeases(leases, until) {
+      for (const lease of leases) extendLease.run(until, Number(lease));
+    },
+
+    move(action, filter, now) {
+      const moved = { changed: 0, delivering: 0, held: 0 };
+      const lanes = new Set<string>();
+      for (const row of entries(filter)) {
+        const delivering = row.until !== null && row.until > now;
+        if (delivering && (action === 'retry' || action === 'drop')) {
+          moved.delivering++;
+          continue;
+        }
+        if (action === 'retry' && row.held === 1) {
+          moved.held++;
+          continue;
+        }
+        if (row.lease !== null && !delivering) freeLease(row.lease);
+        if (action === 'drop') dropRecipient(row.recipient_id, row.message);
+        else if (action === 'retry') setDue.run(now, now, row.recipient_id);
+        else setHeld.run(Number(action === 'hold'), row.recipient_id);
+        lanes.add(row.domain);
+        moved.changed++;
+      }
+      for (const domain of lanes) refreshLane(domain);
+      return moved;
+    },
+
+    takeBack(owner) {
+      const leases = leasesOf.all(owner);
+      for (const { id } of leases) freeLease(id);
+      return leases.length;
+    },
+
+    isKnown: (messageId) => messageById.get(messageId)?.body_in_file === 1,
+
+    nextDue: (now) => nextLane.get(now)?.due ?? null,
+
+    list: (filter, now) => entries(filter).map((row) => entryFrom(row, now)),
+
+    show: (messageId, now) => shownFrom(entries({ ids: [messageId] }), now),
+
+    body(messageId, maxBytes) {
+      const message = messageById.get(messageId);
+      if (!message) throw new StoreError(`message ${messageId} is not in the queue`);
+      const { seq, body_octets } = message;
+      if (message.body_in_file === 1) return { kind: 'file', path: files.pathOf(messageId), octets: body_octets };
+      const octets = (maxBytes === null ? selectBody.get(seq) : selectHead.get(maxBytes, seq))?.octets;
+      const wanted = maxBytes === null ? body_octets : Math.min(maxBytes, body_octets);
+      if (octets?.length !== wanted) throw new StoreError(`the body of message ${messageId} is not whole`);
+      return { kind: 'database', octets };
+    },
+  };
+}
+
+function whereOf({ ids, domain, recipient, code }: QueueFilter): { where: string; values: readonly string[] } {
+  const terms: (readonly [string, string])[] = [];
+  if (ids) terms.push(['m.id IN (SELECT value FROM json_each(?))', JSON.stringify(ids)]);
+  if (domain !== undefined) terms.push(['r.domain = ?', domain]);
+  if (recipient !== undefined) terms.push(['r.address = ? COLLATE NOCASE', recipient]);
+  if (code !== undefined) terms.push(["coalesce(r.code, 'not-tried-yet') = ?", code]);
+  const where = terms.length === 0 ? '' : `WHERE ${terms.map(([term]) => term).join(' AND ')}`;
+  return { where, values: terms.map(([, value]) => value) };
+}

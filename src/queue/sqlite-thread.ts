@@ -1,0 +1,51 @@
+/**
+ * The storage thread: takes all requests that wait, has them committed together, and answers. It holds the only
+ * connection of this process to the database, so that a flush to disk never stops the SMTP side.
+ */
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { type EngineOptions, type Failure, failureOf, openEngine, type Reply, type Request } from './sqlite-engine.ts';
+
+export interface ThreadData extends EngineOptions {
+  /** Owner name to hold from the start: a thread that was started again takes over the lock of the one before. */
+  readonly owner: string | null;
+}
+
+export type ToThread = Request | 'close';
+
+export type FromThread =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'cannot-open'; readonly failure: Failure }
+  | { readonly kind: 'replies'; readonly replies: readonly Reply[] };
+
+/** Enough to spread the cost of a flush over many; bounded, so that the first of them is not kept waiting for long. */
+const LARGEST_GROUP = 256;
+
+if (parentPort) serve(parentPort, workerData as ThreadData);
+
+function serve(port: MessagePort, data: ThreadData): void {
+  const say = (message: FromThread): void => port.postMessage(message);
+  try {
+    const engine = openEngine(data);
+    if (data.owner !== null) engine.lockOwner(data.owner);
+    port.on('message', (first: ToThread) => {
+      const group = [first, ...waiting(port)];
+      const requests = group.filter((message) => message !== 'close');
+      if (requests.length > 0) say({ kind: 'replies', replies: engine.run(requests) });
+      if (requests.length === group.length) return;
+      engine.close();
+      port.close();
+    });
+    say({ kind: 'open' });
+  } catch (error) {
+    say({ kind: 'cannot-open', failure: failureOf(error) });
+    port.close();
+  }
+}
+
+function* waiting(port: MessagePort): Generator<ToThread> {
+  for (let count = 1; count < LARGEST_GROUP; count++) {
+    const next = receiveMessageOnPort(port) as { message: ToThread } | undefined;
+    if (!next) return;
+    yield next.message;
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * The embedded store: one SQLite database in a folder, worked on by a thread of its own. This is the side that the
+ * relay talks to; a thread that dies is started again with the next request, and what it was asked meanwhile fails.
+ */
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { Worker } from 'node:worker_threads';
+import type { Body, NewMessage } from '../model/message.ts';
+import type { Failure, Reply, Request, Requests } from './sqlite-engine.ts';
+import type { FromThread, ThreadData, ToThread } from './sqlite-thread.ts';
+import { type Admission, type Store, StoreError, StoreFull, StoreMissing } from './store.ts';
+
+export interface SqliteOptions {
+  /** Made by a relay when it is not there, with mode 0700. */
+  readonly folder: string;
+  /** A `relay` makes the database and brings its schema up to date; a `visitor` takes it as it is or not at all. */
+  readonly mode: 'relay' | 'visitor';
+  /** Octets that intake leaves free on the file system, for delivery to go on. Default 64 MiB. */
+  readonly reserveBytes?: number;
+}
+
+const DEFAULT_RESERVE = 64 * 1024 * 1024;
+
+/**
+ * @throws StoreMissing when a visitor finds no queue
+ * @throws StoreError when the schema belongs to another release, or the database cannot be opened
+ */
+export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
+  const thread = createThread({ reserveBytes: DEFAULT_RESERVE, ...options });
+  await thread.open();
+  const { ask } = thread;
+  return {
+    accept: (message, { expiresAt }) => ask('accept', sendable(message), expiresAt),
+    claim: (request) => ask('claim', request),
+    settle: (lease, settlements, notices) => ask('settle', lease, settlements, notices.map(sendableNotice)),
+    extendLeases: (leases, until) => ask('extendLeases', leases, until),
+    nextDue: (now) => ask('nextDue', now),
+    list: (filter, now) => ask('list', filter, now),
+    show: (queueId, now) => ask('show', queueId, now),
+    retry: (filter, now) => ask('move', 'retry', filter, now),
+    hold: (filter, now) => ask('move', 'hold', filter, now),
+    release: (filter, now) => ask('move', 'release', filter, now),
+    drop: (filter, now) => ask('move', 'drop', filter, now),
+    async recover(owner) {
+      const recovered = await ask('recover', owner);
+      thread.keepOwner(owner);
+      return recovered;
+    },
+    async openBody(messageId) {
+      const place = await ask('body', messageId, null);
+      if (place.kind === 'database') return Readable.from([Buffer.from(place.octets)], { objectMode: false });
+      const file = await openWhole(place.path, place.octets);
+      return createReadStream('', { fd: file });
+    },
+    async readHead(messageId, maxBytes) {
+      const place = await ask('body', messageId, maxBytes);
+      if (place.kind === 'database') return Buffer.from(place.octets);
+      await using file = await openWhole(place.path, place.octets);
+      const head = Buffer.alloc(Math.min(maxBytes, place.octets));
+      const { bytesRead } = await file.read(head, 0, head.length, 0);
+      return head.subarray(0, bytesRead);
+    },
+    close: thread.close,
+  };
+}
+
+/** Half a message is never handed out: the size is compared with what was accepted. */
+async function openWhole(path: string, octets: number): Promise<FileHandle> {
+  const file = await open(path, 'r');
+  const { size } = await file.stat();
+  if (size === octets) return file;
+  await file.close();
+  throw new StoreError(`${path} has ${String(size)} octets instead of ${String(octets)}`);
+}
+
+function sendable(message: NewMessage): NewMessage {
+  return { ...message, body: exactBody(message.body) };
+}
+
+function sendableNotice({ message, expiresAt }: Admission): Admission {
+  return { message: sendable(message), expiresAt };
+}
+
+/** A Buffer is often a view of something larger, all of which would be copied into the thread. */
+function exactBody(body: Body): Body {
+  return body.kind === 'memory' ? { kind: 'memory', bytes: Buffer.from(new Uint8Array(body.bytes).buffer) } : body;
+}
+
+type Ask = <Name extends keyof Requests>(
+  name: Name,
+  ...args: Parameters<Requests[Name]>
+) => Promise<ReturnType<Requests[Name]>>;
+
+interface Thread {
+  readonly open: () => Promise<void>;
+  readonly ask: Ask;
+  readonly keepOwner: (owner: string) => void;
+  readonly close: () => Promise<void>;
+}
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Running {
+  readonly worker: Worker;
+  readonly waiting: Map<number, Waiting>;
+  /** Resolves when the thread is gone. */
+  readonly ended: Promise<void>;
+}
+
+function createThread(options: Required<SqliteOptions>): Thread {
+  let owner: string | null = null;
+  let closed = false;
+  let lastId = 0;
+  let running: Promise<Running> | null = null;
+
+  const start = (): Promise<Running> => {
+    const workerData: ThreadData = { ...options, owner };
+    const worker = new Worker(new URL('./sqlite-thread.ts', import.meta.url), { workerData, name: 'queue' });
+    const waiting = new Map<number, Waiting>();
+    let death = new StoreError('the storage thread has ended');
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    const opened = Promise.withResolvers<void>();
+    worker.on('message', (message: FromThread) => {
+      if (message.kind === 'open') opened.resolve();
+      else if (message.kind === 'cannot-open') opened.reject(errorFrom(message.failure));
+      else for (const reply of message.replies) deliver(reply, waiting);
+    });
+    worker.on('error', (error) => {
+      death = new StoreError(`the storage thread has died: ${error instanceof Error ? error.message : String(error)}`);
+    });
+    worker.on('exit', () => {
+      if (running === mine) running = null;
+      opened.reject(death);
+      for (const { reject } of waiting.values()) reject(death);
+      end();
+    });
+    const mine = opened.promise.then(() => ({ worker, waiting, ended }));
+    return mine;
+  };
+
+  const current = (): Promise<Running> => {
+    if (closed) return Promise.reject(new StoreError('the store is closed'));
+    running ??= start();
+    return running;
+  };
+
+  const ask = async (name: string, ...args: readonly unknown[]): Promise<unknown> => {
+    const { worker, waiting } = await current();
+    const id = ++lastId;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    waiting.set(id, { resolve, reject });
+    worker.postMessage({ id, name, args } as unknown as Request);
+    return promise;
+  };
+
+  return {
+    open: async () => void (await current()),
+    ask: ask as Ask,
+    keepOwner: (name) => {
+      owner = name;
+    },
+    async close() {
+      if (closed) return;
+      const last = running;
+      closed = true;
+      const open = await last?.catch(() => null);
+      open?.worker.postMessage('close' satisfies ToThread);
+      await open?.ended;
+    },
+  };
+}
+
+function deliver(reply: Reply, waiting: Map<number, Waiting>): void {
+  const request = waiting.get(reply.id);
+  waiting.delete(reply.id);
+  if (reply.ok) request?.resolve(reply.value);
+  else request?.reject(errorFrom(reply.failure));
+}
+
+function errorFrom({ kind, message }: Failure): StoreError {
+  switch (kind) {
+    case 'full':
+      return new StoreFull(message);
+    case 'missing':
+      return new StoreMissing(message);
+    case 'other':
+      return new StoreError(message);
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * The life of a message on disk, and the contract that every store keeps. The states come first; the code follows them.
+ *
+ *   state       on disk                               after a crash                   who moves it on
+ *   none        nothing, or a file that the caller    the caller's own business:      receive: accept()
+ *               still owns                            it has promised nobody anything
+ *   placed      body file under bodies/, no row       recover() deletes the file      accept(): commits or moves it back
+ *   waiting     message, body, recipients             tried when due                  worker: claim(); operator: hold, drop
+ *   held        the same, recipients marked held      still held                      operator: release, drop
+ *   delivering  the same, recipients under a lease    tried again: at once when the   worker: settle(); recover(); another
+ *                                                     same owner starts again, else   owner's claim() after the lease
+ *                                                     when the lease has run out
+ *   settled     no rows; a body file may remain       recover() deletes the file      settle(): after its commit
+ *
+ * A recipient has the state; a message has its recipients and goes with the last of them. `waiting` begins with one
+ * durable commit, and the client hears 250 after that and never before (RFC 5321 §6.1). Every other line is one commit
+ * too: recipients leave in the same commit that brings their bounce, so neither is lost and neither is doubled. At
+ * worst a recipient gets a message twice: after a crash in `delivering` nobody can know whether the host had said 250.
+ */
+import type { Readable } from 'node:stream';
+import type { Batch, NewMessage } from '../model/message.ts';
+import type { QueueDesk } from '../model/queue.ts';
+import type { ReasonCode } from '../model/reasons.ts';
+
+/** A message and how long it may wait. */
+export interface Admission {
+  readonly message: NewMessage;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+}
+
+export interface ClaimRequest {
+  /** Who will do the work. Unique among the relay nodes of a store, and the same after a restart. */
+  readonly owner: string;
+  readonly now: number;
+  readonly leaseMs: number;
+  /** Batches at most. */
+  readonly limit: number;
+  /** Batches at most for one domain, those in `taken` included. */
+  readonly perDomain: number;
+  /** Batches that the caller already works on, by domain. */
+  readonly taken: ReadonlyMap<string, number>;
+}
+
+/** A batch that is ours until the lease runs out or is settled. */
+export interface Claim {
+  readonly batch: Batch;
+  /** Names this very claim; never used twice. */
+  readonly lease: string;
+  /** When an operator last asked for an attempt (`queue retry`); null when nobody did since the last one. */
+  readonly askedAt: number | null;
+}
+
+/** What an attempt changes for one recipient. */
+export type Settlement =
+  /** Delivered or given up: nothing more is owed. */
+  | { readonly kind: 'leaves'; readonly recipientId: number }
+  | {
+      readonly kind: 'waits';
+      readonly recipientId: number;
+      readonly nextAttempt: number;
+      readonly code: ReasonCode;
+      readonly status: string;
+      readonly explanation: string;
+      readonly host: string | null;
+      readonly delayNoticeSent: boolean;
+    };
+
+/** What was left behind by a crash and is now put right. */
+export interface Recovered {
+  /** Claims of this owner that had not been settled. */
+  readonly leases: number;
+  /** Body files that belong to no message. */
+  readonly orphans: number;
+}
+
+export interface Store extends QueueDesk {
+  /**
+   * Resolves only after a durable commit. A body of kind `file` was written and fsynced by the caller on the same file
+   * system; the store moves it to its own folder. After a rejection the message is not in the queue and the caller
+   * still owns its file.
+   *
+   * @throws StoreFull when there is no room; StoreError for everything else
+   */
+  readonly accept: (message: NewMessage, terms: { readonly expiresAt: number }) => Promise<void>;
+
+  /**
+   * Takes due batches under a lease: the recipients of one message and one domain that are due together. Domains take
+   * turns, so that one with a long queue does not hold up the others. Leases of other owners that have run out are
+   * taken over; the caller's own end by `settle` or `recover` alone, so that a late clock cannot make it work twice.
+   */
+  readonly claim: (request: ClaimRequest) => Promise<readonly Claim[]>;
+
+  /**
+   * Ends a claim in one durable commit: recipients leave or wait, notices are accepted, the message goes with its last
+   * recipient. `lost`: the lease is not ours any more and nothing was changed.
+   */
+  readonly settle: (
+    lease: string,
+    settlements: readonly Settlement[],
+    notices: readonly Admission[],
+  ) => Promise<'settled' | 'lost'>;
+
+  /** Leases that are lost already stay lost. */
+  readonly extendLeases: (leases: readonly string[], until: number) => Promise<void>;
+
+  /** The octets of a message as they were accepted. Rejects when it is gone or its body is not whole. */
+  readonly openBody: (messageId: string) => Promise<Readable>;
+  /** The first octets of a message. */
+  readonly readHead: (messageId: string, maxBytes: number) => Promise<Buffer>;
+
+  /** The first moment after `now` at which a recipient becomes due; null when there is none. */
+  readonly nextDue: (now: number) => Promise<number | null>;
+
+  /**
+   * Called once by a relay node before it works: takes back its own leases and deletes body files without a message.
+   *
+   * @throws StoreError when a process that runs has the same owner name
+   */
+  readonly recover: (owner: string) => Promise<Recovered>;
+}
+
+/** Something that the store could not do. Nothing was changed. */
+export class StoreError extends Error {
+  override readonly name: string = 'StoreError';
+}
+
+/** There is no room: SMTP answers 452 4.3.1. */
+export class StoreFull extends StoreError {
+  override readonly name = 'StoreFull';
+}
+
+/** There is no queue here, and none was to be made. */
+export class StoreMissing extends StoreError {
+  override readonly name = 'StoreMissing';
+}
