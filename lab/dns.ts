@@ -240,8 +240,8 @@ interface Unbound {
 function worldConfig({ dir, zones }: World): string {
   const tops = [...zones.keys()].filter((name) => name !== '.' && !name.includes('.'));
   const lines = ['server:', '  do-not-query-localhost: no'];
-  // Unbound answers for some top-level names by itself unless told not to (RFC 6761).
-  for (const top of tops) lines.push(`  local-zone: "${top}." nodefault`);
+  // Unbound answers for some top-level names by itself unless told not to (RFC 6761), and may keep back addresses of loopback.
+  for (const top of tops) lines.push(`  local-zone: "${top}." nodefault`, `  private-domain: "${top}."`);
   for (const [name, { server }] of zones) {
     if (server) {
       lines.push('stub-zone:', `  name: "${name}"`, `  stub-addr: ${server.address}@${String(server.port)}`);

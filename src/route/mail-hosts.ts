@@ -34,29 +34,25 @@ export type FindRoute = (nextHop: NextHop) => Promise<Route>;
 const HOSTS_AT_MOST = 100;
 
 export function createRouter({ resolve, locate, self, random = Math.random }: RouterOptions): FindRoute {
-  const isOwn = async ({ name }: MailHost, port: number): Promise<boolean> => {
-    if (self.names.includes(name) || name === 'localhost' || name.endsWith('.localhost')) return true;
+  const isOwnByAddress = async (name: string, port: number): Promise<boolean> => {
     const { isOwnAddress } = self;
     if (!isOwnAddress) return false;
     const location = await locate(name);
     return location.kind === 'found' && location.addresses.some((address) => isOwnAddress(address, port));
   };
+  const isOwn = async (name: string, port: number): Promise<boolean> =>
+    self.names.includes(name) || /(^|\.)localhost$/.test(name) || isOwnByAddress(name, port);
 
   /** Marks ourselves and whoever is not preferred to us: a message must only ever come nearer (RFC 5321 §5.1). */
   const withoutLoops = async (hosts: Hosts, port: number): Promise<Hosts> => {
-    const own = await Promise.all(hosts.map((host) => host.unusable === null && isOwn(host, port)));
+    const own = await Promise.all(hosts.map((host) => host.unusable === null && isOwn(host.name, port)));
     const [ours] = hosts.filter((_, i) => own[i]);
     if (!ours) return hosts;
     const code = hosts.some(({ preference }) => preference < ours.preference) ? 'own-host' : 'loop-to-self';
-    const detail = `${ours.name} is this relay`;
+    const unusable = ownHost(code, ours.name);
     return mapHosts(hosts, (host) =>
-      host.unusable !== null || host.preference < ours.preference ? host : { ...host, unusable: { code, detail } },
+      host.unusable !== null || host.preference < ours.preference ? host : { ...host, unusable },
     );
-  };
-
-  const oneHost = async (mx: MxFacts, name: string, port: number): Promise<Route> => {
-    const hosts = await withoutLoops([{ name, preference: 0, unusable: illegalName(name) }], port);
-    return { kind: 'hosts', mx, hosts };
   };
 
   return async (nextHop) => {
@@ -65,12 +61,18 @@ export function createRouter({ resolve, locate, self, random = Math.random }: Ro
       case 'literal': {
         const { address } = nextHop;
         const loop = self.isOwnAddress?.(address, port) === true;
-        const unusable: Trouble | null = loop ? { code: 'loop-to-self', detail: `${address} is this relay` } : null;
+        const unusable = loop ? ownHost('loop-to-self', address) : null;
         const mx: MxFacts = { kind: 'literal', dnssec: null, expanded: null };
         return { kind: 'hosts', mx, hosts: [{ name: address, preference: 0, unusable }] };
       }
-      case 'host':
-        return oneHost({ kind: 'route', dnssec: null, expanded: null }, nextHop.host, port);
+      case 'host': {
+        // The operator named this very host and port: only an address that leads back here is a loop, not a name.
+        const { host } = nextHop;
+        const loop = await isOwnByAddress(host, port);
+        const unusable = loop ? ownHost('loop-to-self', host) : illegalName(host);
+        const mx: MxFacts = { kind: 'route', dnssec: null, expanded: null };
+        return { kind: 'hosts', mx, hosts: [{ name: host, preference: 0, unusable }] };
+      }
       case 'domain': {
         const { domain } = nextHop;
         if (!isDomain(domain)) {
@@ -82,7 +84,10 @@ export function createRouter({ resolve, locate, self, random = Math.random }: Ro
         if (found.kind === 'hosts') return { ...found, hosts: await withoutLoops(found.hosts, port) };
         const { mx } = found;
         const location = await locate(domain);
-        if (location.kind !== 'absent') return oneHost(mx, domain, port);
+        if (location.kind !== 'absent') {
+          const host: MailHost = { name: domain, preference: 0, unusable: illegalName(domain) };
+          return { kind: 'hosts', mx, hosts: await withoutLoops([host], port) };
+        }
         return { kind: 'dead-end', mx: { ...mx, kind: 'none' }, trouble: { code: 'no-mail-host', detail: domain } };
       }
     }
@@ -134,6 +139,10 @@ function inOrder(records: readonly MxRecord[], random: () => number): MxRecord[]
     .map(({ record }) => record);
   const names = new Set<string>();
   return shuffled.filter(({ exchange }) => !names.has(exchange) && names.add(exchange)).slice(0, HOSTS_AT_MOST);
+}
+
+function ownHost(code: 'own-host' | 'loop-to-self', name: string): Trouble {
+  return { code, detail: `${name} is this relay` };
 }
 
 function illegalName(name: string): Trouble | null {
