@@ -1,0 +1,178 @@
+/**
+ * What becomes of the content of a message on its way in: every octet is looked at once, newlines are made CRLF or
+ * refused, and it is told what the message needs of the next host. Nothing else changes, whatever the chunks.
+ */
+import { type Refusal, refuse } from './refusal.ts';
+
+export interface ContentRules {
+  /** Octets in a message, our own header not counted. */
+  readonly messageBytes: number;
+  /** Octets in a line of text, its CRLF not counted. */
+  readonly lineBytes: number;
+  /** Received headers that a message may already have (RFC 5321 §6.3). */
+  readonly hops: number;
+  /** What a bare CR or LF becomes: CRLF, or the reason why the message is refused (RFC 5321 §2.3.8). */
+  readonly bareNewlines: 'normalize' | 'reject';
+  /** Lines above 998 octets pass up to `lineBytes`, or are refused (RFC 5321 §4.5.3.1.6). */
+  readonly longLines: 'pass' | 'reject';
+}
+
+const NUL = 0x00;
+const TAB = 0x09;
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const NOTHING = Buffer.alloc(0);
+const CRLF = Buffer.from('\r\n');
+const RECEIVED = Buffer.from('received:');
+const TEXT_LINE_OCTETS = 998;
+
+/** One message's worth of looking. After the first thing that is wrong it keeps nothing more. */
+export class Intake {
+  readonly #rules: ContentRules;
+  readonly #lineLimit: number;
+  /** A CR at the end of a chunk: what it is, the next octet tells. */
+  #heldCr = false;
+  #column = 0;
+  #inHeader = true;
+  /** How much of `received:` the line has matched so far; negative when it is another line. */
+  #matched = 0;
+  #hops = 0;
+  #size = 0;
+  #longLines = 0;
+  #eightBit = false;
+  #utf8Header = false;
+  #refusal: Refusal | null = null;
+
+  constructor(rules: ContentRules) {
+    this.#rules = rules;
+    this.#lineLimit = rules.longLines === 'reject' ? Math.min(TEXT_LINE_OCTETS, rules.lineBytes) : rules.lineBytes;
+  }
+
+  /** Why the message cannot be taken; null as long as nothing is wrong. */
+  get refusal(): Refusal | null {
+    return this.#refusal;
+  }
+
+  /** Octets given out so far. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Any octet above 127. */
+  get eightBit(): boolean {
+    return this.#eightBit;
+  }
+
+  /** Any octet above 127 before the first empty line. */
+  get utf8Header(): boolean {
+    return this.#utf8Header;
+  }
+
+  /** Lines longer than 998 octets that were let through. */
+  get longLines(): number {
+    return this.#longLines;
+  }
+
+  /** Takes the next octets and gives those that are to be kept for them: perhaps more, fewer or none. */
+  push(chunk: Buffer): Buffer {
+    if (this.#refusal || chunk.length === 0) return NOTHING;
+    const octets = this.#heldCr ? Buffer.concat([CRLF.subarray(0, 1), chunk]) : chunk;
+    this.#heldCr = octets.at(-1) === CR;
+    return this.#keep(this.#look(this.#heldCr ? octets.subarray(0, -1) : octets));
+  }
+
+  /** What completes the message: a CRLF when its last line has none. */
+  finish(): Buffer {
+    const bare = this.#heldCr;
+    this.#heldCr = false;
+    if (this.#refusal) return NOTHING;
+    if (bare && this.#rules.bareNewlines === 'reject')
+      this.#stop(refuse('message-has-bare-newline', 'a CR at its end'));
+    if (!bare && this.#column === 0) return NOTHING;
+    this.#endLine();
+    return this.#keep(CRLF);
+  }
+
+  #look(octets: Buffer): Buffer {
+    const repairs: number[] = [];
+    const isFirst = this.#size === 0 && this.#column === 0 && (octets[0] === SPACE || octets[0] === TAB);
+    if (isFirst) this.#inHeader = false;
+    for (let i = 0; i < octets.length; i++) {
+      const octet = octets[i] ?? NUL;
+      if (octet === CR && octets[i + 1] === LF) {
+        i++;
+        this.#endLine();
+      } else if (octet === CR || octet === LF) {
+        if (this.#rules.bareNewlines === 'reject') {
+          this.#stop(refuse('message-has-bare-newline', octet === CR ? 'a CR without LF' : 'an LF without CR'));
+          return NOTHING;
+        }
+        repairs.push(i);
+        this.#endLine();
+      } else if (octet === NUL) {
+        this.#stop(refuse('message-has-nul', ''));
+        return NOTHING;
+      } else {
+        if (octet > 127) {
+          this.#eightBit = true;
+          if (this.#inHeader) this.#utf8Header = true;
+        }
+        if (this.#inHeader && this.#matched >= 0) this.#matchReceived(octet);
+        if (++this.#column > this.#lineLimit) {
+          this.#stop(refuse('message-line-too-long', `more than ${this.#lineLimit} octets`));
+        }
+        if (this.#refusal) return NOTHING;
+      }
+    }
+    const kept = repairs.length === 0 ? octets : repaired(octets, repairs);
+    // A first line that begins with a space would become a part of our own header. It is none of a header anyway.
+    return isFirst ? Buffer.concat([CRLF, kept]) : kept;
+  }
+
+  #endLine(): void {
+    if (this.#column === 0) this.#inHeader = false;
+    if (this.#column > TEXT_LINE_OCTETS) this.#longLines++;
+    this.#column = 0;
+    this.#matched = 0;
+  }
+
+  #matchReceived(octet: number): void {
+    const lower = octet >= 0x41 && octet <= 0x5a ? octet + 0x20 : octet;
+    const spaceBeforeColon = this.#matched === RECEIVED.length - 1 && (octet === SPACE || octet === TAB);
+    if (spaceBeforeColon) return;
+    if (lower !== RECEIVED[this.#matched]) {
+      this.#matched = -1;
+    } else if (++this.#matched === RECEIVED.length) {
+      this.#matched = -1;
+      if (++this.#hops > this.#rules.hops) this.#stop(refuse('too-many-hops', `more than ${this.#rules.hops}`));
+    }
+  }
+
+  #keep(octets: Buffer): Buffer {
+    if (this.#refusal) return NOTHING;
+    this.#size += octets.length;
+    if (this.#size <= this.#rules.messageBytes) return octets;
+    this.#stop(refuse('message-too-big', `${this.#rules.messageBytes} octets are allowed`));
+    return NOTHING;
+  }
+
+  #stop(refusal: Refusal): void {
+    this.#refusal ??= refusal;
+  }
+}
+
+/** The octets with a CRLF in the place of each newline that stands at one of `places`. */
+function repaired(octets: Buffer, places: readonly number[]): Buffer {
+  const out = Buffer.allocUnsafe(octets.length + places.length);
+  let from = 0;
+  let to = 0;
+  for (const place of places) {
+    to += octets.copy(out, to, from, place);
+    out[to++] = CR;
+    out[to++] = LF;
+    from = place + 1;
+  }
+  octets.copy(out, to, from);
+  return out;
+}

@@ -1,0 +1,187 @@
+/**
+ * The door for mail: listens, lets in whom the configuration names, and hands every complete message to `accept`.
+ * A client hears 250 after `accept` has resolved, never before.
+ */
+import { constants } from 'node:crypto';
+import type { AddressInfo, Socket } from 'node:net';
+import { createSecureContext, type TLSSocket } from 'node:tls';
+import { SMTPServer } from 'smtp-server';
+import type { SMTPConnectionOptions, TLSError } from 'smtp-server/lib/smtp-connection.js';
+import type { Logger } from '../model/events.ts';
+import type { NewMessage } from '../model/message.ts';
+import type { Clock } from '../shared/clock.ts';
+import { type ClientRule, createAccess } from './access.ts';
+import { Gate, type GateLimits, LINGERING } from './gate.ts';
+import type { ContentRules } from './intake.ts';
+import { type Desk, Session } from './session.ts';
+import { Spool } from './spool.ts';
+
+export interface ListenRule {
+  readonly address: string;
+  /** 0 for any that is free. */
+  readonly port: number;
+  readonly tls: 'starttls' | 'implicit';
+}
+
+/** Certificate chain and private key in PEM. */
+export interface ServerCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface ReceiverLimits extends GateLimits, Pick<ContentRules, 'messageBytes' | 'lineBytes' | 'hops'> {
+  /** Recipients of one message (RFC 5321 §4.5.3.1.8: 100 at least). */
+  readonly recipients: number;
+  /** Time that a client may be silent or take for one command, in milliseconds (RFC 5321 §4.5.3.2.7: 5 minutes). */
+  readonly idleMs: number;
+  /** Time that the content of one message may take, in milliseconds. */
+  readonly messageMs: number;
+}
+
+export interface ReceiverOptions extends Pick<ContentRules, 'bareNewlines' | 'longLines'> {
+  readonly hostname: string;
+  readonly listen: readonly ListenRule[];
+  readonly certificate: ServerCertificate;
+  readonly clients: readonly ClientRule[];
+  readonly limits: ReceiverLimits;
+  /** Folder for messages that are too large for memory; on the file system of the store. */
+  readonly spoolDir: string;
+  /**
+   * Makes a message safe. Resolves when it is, and then the client hears 250; an error named `StoreFull` is answered
+   * 452 4.3.1, any other 451 4.3.0. A body in a file is deleted afterwards unless it was moved away.
+   */
+  readonly accept: (message: NewMessage) => Promise<void>;
+  readonly clock: Clock;
+  readonly newId: () => string;
+  readonly log: Logger;
+}
+
+export interface Receiver {
+  /** Opens every port, or none: rejects with the error of the first that cannot be opened. */
+  readonly listen: () => Promise<void>;
+  /** What is listened on, in the order of the configuration. */
+  readonly addresses: () => readonly ListenRule[];
+  /** For connections from now on. @throws when this is no certificate with its key; the old one then stays */
+  readonly setCertificate: (certificate: ServerCertificate) => void;
+  /** Takes no more connections, lets messages under way finish for up to `drainMs`, then ends all. Never rejects. */
+  readonly close: (drainMs: number) => Promise<void>;
+}
+
+/** Time for a TLS handshake that precedes the greeting, in milliseconds. */
+const HANDSHAKE_MS = 60_000;
+
+/** @throws TypeError for a client rule that the configuration should not have let through */
+export function createReceiver(options: ReceiverOptions): Receiver {
+  const { hostname, limits, spoolDir, bareNewlines, longLines, accept, clock, newId, log } = options;
+  const spool = new Spool(spoolDir);
+  const desk: Desk = {
+    hostname,
+    access: createAccess(options.clients),
+    gate: new Gate(limits),
+    spool,
+    content: { ...limits, bareNewlines, longLines },
+    recipients: limits.recipients,
+    idleMs: limits.idleMs,
+    messageMs: limits.messageMs,
+    accept,
+    clock,
+    newId,
+    log,
+  };
+  const doors = options.listen.map((rule) => new Door(rule, options.certificate, limits, desk));
+  return {
+    listen: async () => {
+      await spool.clear();
+      try {
+        for (const door of doors) await door.open();
+      } catch (error) {
+        await Promise.all(doors.map((door) => door.shut(0)));
+        throw error;
+      }
+    },
+    addresses: () => doors.map((door) => door.rule()),
+    setCertificate: ({ cert, key }) => {
+      createSecureContext({ cert, key });
+      for (const door of doors) door.updateSecureContext({ cert, key });
+    },
+    close: async (drainMs) => {
+      await Promise.all(doors.map((door) => door.shut(drainMs)));
+    },
+  };
+}
+
+/** One listening port. */
+class Door extends SMTPServer {
+  readonly #rule: ListenRule;
+  readonly #desk: Desk;
+  readonly #sessions = new Set<Session>();
+
+  constructor(rule: ListenRule, certificate: ServerCertificate, limits: ReceiverLimits, desk: Desk) {
+    super({
+      ...certificate,
+      name: desk.hostname,
+      secure: rule.tls === 'implicit',
+      minVersion: 'TLSv1.2',
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+      requestCert: true,
+      // Clients are known by their pin; who signed their certificate means nothing here.
+      rejectUnauthorized: false,
+      disableReverseLookup: true,
+      disabledCommands: ['AUTH', 'WIZ', 'SHELL', 'KILL', 'XCLIENT', 'XFORWARD'],
+      socketTimeout: limits.idleMs,
+      maxClients: limits.connections,
+      keepAlive: true,
+      noDelay: true,
+      logger: false,
+    });
+    this.#rule = rule;
+    this.#desk = desk;
+    this.server.maxConnections = limits.connections + LINGERING;
+    this.on('error', (error) => desk.log.debug('a connection failed', { error: error.message }));
+  }
+
+  rule(): ListenRule {
+    const { port = this.#rule.port } = (this.server.address() as AddressInfo | null) ?? {};
+    return { ...this.#rule, port };
+  }
+
+  open(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen({ host: this.#rule.address, port: this.#rule.port }, () => {
+        this.server.off('error', reject);
+        resolve();
+      });
+    });
+  }
+
+  /** Without the checks of the library, which come too late or wait too long; see `Session.init`. */
+  override connect(socket: Socket | TLSSocket, socketOptions: SMTPConnectionOptions | null = null): void {
+    const session = new Session(this, socket, socketOptions, this.#desk);
+    this.connections.add(session);
+    this.#sessions.add(session);
+    socket.once('close', () => this.#sessions.delete(session));
+    session.on('error', (error) => this._onError(error));
+    session.init();
+  }
+
+  /** The library's handshake may drip in for ever; this one may not. */
+  override _upgrade(socket: Socket, callback: (error: TLSError | null, tlsSocket?: TLSSocket) => void): void {
+    const timer = setTimeout(() => this._pendingSockets.get(socket)?.destroy(), HANDSHAKE_MS);
+    super._upgrade(socket, (error, tlsSocket) => {
+      clearTimeout(timer);
+      callback(error, tlsSocket);
+    });
+  }
+
+  async shut(drainMs: number): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    for (const socket of this._pendingSockets.values()) socket.destroy();
+    for (const session of this.#sessions) session.drain();
+    const timer = setTimeout(() => {
+      for (const session of this.#sessions) session.terminate();
+    }, drainMs);
+    await closed;
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Where the octets of a message wait until it is accepted: small ones in memory, large ones in a file, so that memory
+ * does not grow with the size of messages nor without bound with their number.
+ *
+ *   state     on disk             after a failure, a refusal or a lost client
+ *   memory    nothing             forgotten
+ *   file      ID.incoming, 0600   deleted
+ *   kept      the same, synced    deleted, unless the store has taken it over
+ *
+ * What a crash leaves is deleted by `clear` at the next start: nobody was told that it was accepted.
+ */
+import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Body } from '../model/message.ts';
+
+/** Octets of one message that stay in memory. */
+const SMALL = 256 * 1024;
+/** Octets of all messages together that stay in memory; above that also small ones go to files. */
+const IN_MEMORY = 32 * 1024 * 1024;
+const SUFFIX = '.incoming';
+
+export class Spool {
+  readonly #dir: string;
+  #inMemory = 0;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  /** Makes the folder, and deletes what a crash left in it. */
+  async clear(): Promise<void> {
+    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    const names = await readdir(this.#dir);
+    await Promise.all(
+      names.filter((name) => name.endsWith(SUFFIX)).map((name) => rm(join(this.#dir, name), { force: true })),
+    );
+  }
+
+  /** Begins a message. Its draft must be ended with `discard`, whatever happens. */
+  draft(id: string): Draft {
+    return new Draft(join(this.#dir, `${id}${SUFFIX}`), (octets) => {
+      this.#inMemory += octets;
+      return this.#inMemory <= IN_MEMORY;
+    });
+  }
+}
+
+export class Draft {
+  readonly #path: string;
+  /** Counts octets in and out of memory; false when there are too many. */
+  readonly #count: (octets: number) => boolean;
+  #chunks: Buffer[] = [];
+  #held = 0;
+  #file: FileHandle | null = null;
+  #hasFile = false;
+
+  constructor(path: string, count: (octets: number) => boolean) {
+    this.#path = path;
+    this.#count = count;
+  }
+
+  /** @throws the error of the file system, after which only `discard` makes sense */
+  async write(octets: Buffer): Promise<void> {
+    if (this.#file) return this.#file.appendFile(octets);
+    this.#chunks.push(octets);
+    this.#held += octets.length;
+    if (this.#count(octets.length) && this.#held <= SMALL) return;
+    this.#file = await open(this.#path, 'wx', 0o600);
+    this.#hasFile = true;
+    const held = Buffer.concat(this.#chunks);
+    this.#forget();
+    await this.#file.appendFile(held);
+  }
+
+  /** The finished body; a file is on the disk when this resolves. */
+  async finish(): Promise<Body> {
+    if (!this.#file) return { kind: 'memory', bytes: Buffer.concat(this.#chunks) };
+    await this.#file.sync();
+    await this.#close();
+    return { kind: 'file', path: this.#path };
+  }
+
+  /** Forgets the message. A file that the store has taken to another place stays there. Never rejects. */
+  async discard(): Promise<void> {
+    this.#forget();
+    await this.#close().catch(() => undefined);
+    if (this.#hasFile) await rm(this.#path, { force: true }).catch(() => undefined);
+  }
+
+  #forget(): void {
+    this.#count(-this.#held);
+    this.#held = 0;
+    this.#chunks = [];
+  }
+
+  async #close(): Promise<void> {
+    const file = this.#file;
+    this.#file = null;
+    await file?.close();
+  }
+}
