@@ -1,0 +1,91 @@
+/**
+ * The operator's table of destinations: for a recipient domain, how strong TLS must be and where its mail is taken.
+ * The first rule that fits wins; where none does it is opportunistic DANE to the domain's own mail hosts.
+ *
+ *   pattern          fits
+ *   example.nl       that domain
+ *   *.example.nl     every domain below it, at any depth, but not itself; `.example.nl` means the same
+ *   [192.0.2.1]      mail to that address literal
+ *   *                everything
+ *
+ * How patterns and next hops are written, and what is wrong with one, is the business of the configuration.
+ */
+import type { NextHop } from '../model/route.ts';
+import type { Destination, TlsRule } from '../model/tls-policy.ts';
+import { literalAddress } from '../shared/domain-name.ts';
+
+/** A next hop for which the port may be left to the general setting. */
+export type Via = NextHop extends infer Hop ? (Hop extends NextHop ? Omit<Hop, 'port'> & PortOrNot : never) : never;
+
+interface PortOrNot {
+  readonly port: number | null;
+}
+
+export interface DestinationRule {
+  /** Canonical: A-labels in lower case. */
+  readonly domain: string;
+  readonly tls: TlsRule;
+  /** null for the domain's own mail hosts. */
+  readonly via: Via | null;
+}
+
+export interface DestinationOptions {
+  readonly rules: readonly DestinationRule[];
+  /** TCP port where a rule does not say another. */
+  readonly port: number;
+}
+
+/**
+ * @returns a function of the recipient's domain (canonical, or an address literal). It costs as many steps as the
+ *          domain has labels, however many rules there are
+ */
+export function createDestinations({ rules, port }: DestinationOptions): (domain: string) => Destination {
+  const exact = new Map<string, Ranked>();
+  const below = new Map<string, Ranked>();
+  for (const [rank, { domain, tls, via }] of rules.entries()) {
+    const [index, key] = isBelow(domain) ? [below, parentOf(domain)] : [exact, keyOf(domain)];
+    if (!index.has(key)) index.set(key, { rank, tls, via: via && { ...via, port: via.port ?? port } });
+  }
+  const everything = exact.get('*');
+
+  return (domain) => {
+    const key = keyOf(domain);
+    let first = earlier(exact.get(key), everything);
+    if (!key.startsWith('[')) {
+      for (let dot = key.indexOf('.'); dot >= 0; dot = key.indexOf('.', dot + 1)) {
+        first = earlier(first, below.get(key.slice(dot + 1)));
+      }
+    }
+    return { tls: first?.tls ?? 'dane', nextHop: first?.via ?? nextHopOf(domain, port) };
+  };
+}
+
+interface Ranked {
+  readonly rank: number;
+  readonly tls: TlsRule;
+  readonly via: NextHop | null;
+}
+
+function isBelow(pattern: string): boolean {
+  return pattern.startsWith('*.') || pattern.startsWith('.');
+}
+
+function parentOf(pattern: string): string {
+  return pattern.slice(pattern.indexOf('.') + 1);
+}
+
+function earlier(one: Ranked | undefined, other: Ranked | undefined): Ranked | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return one.rank < other.rank ? one : other;
+}
+
+function nextHopOf(domain: string, port: number): NextHop {
+  const address = literalAddress(domain);
+  return address === null ? { kind: 'domain', domain, port } : { kind: 'literal', address, port };
+}
+
+/** Literals of the same address are equal, however they are written. */
+function keyOf(domain: string): string {
+  const address = literalAddress(domain);
+  return address === null ? domain : `[${address}]`;
+}
