@@ -40,10 +40,13 @@ export interface Script {
   readonly quit?: Say;
 }
 
+/** Certificate and limits of the host's TLS, and whether it wants a certificate of ours. */
+export type HostTls = SecureContextOptions & { readonly requestCert?: boolean; readonly rejectUnauthorized?: boolean };
+
 export interface HostOptions extends Script {
   readonly address?: string;
   /** null for a host without STARTTLS. */
-  readonly tls?: SecureContextOptions | null;
+  readonly tls?: HostTls | null;
   /** What comes instead of a handshake. */
   readonly handshake?: 'garbage' | 'close' | 'reset' | 'hang' | Buffer;
   /** What changes once TLS is on. */
@@ -82,7 +85,7 @@ export interface SmtpHost {
   /** All commands of all conversations, joined for a short assertion. */
   readonly story: string;
   /** Changes the script for what comes. */
-  readonly change: (script: Script) => void;
+  readonly change: (script: Partial<HostOptions>) => void;
   /** Says something unasked in every open conversation, or cuts them all. */
   readonly interject: (say: Say) => void;
   readonly close: () => Promise<void>;
@@ -274,7 +277,9 @@ class Talk {
       else plain.once('data', () => plain.end(handshake === 'garbage' ? 'this is not TLS at all\r\n' : handshake));
       return;
     }
-    const secure = new TLSSocket(plain, { isServer: true, secureContext: createSecureContext(tls ?? {}) });
+    const { requestCert = false, rejectUnauthorized = false, ...context } = tls ?? {};
+    const secureContext = createSecureContext(context);
+    const secure = new TLSSocket(plain, { isServer: true, secureContext, requestCert, rejectUnauthorized });
     this.#socket = secure;
     secure.once('secure', () => {
       this.#underTls = true;
