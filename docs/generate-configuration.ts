@@ -47,11 +47,11 @@ function exampleOf(key: Key, indent: string): string[] {
     return [...comment(key.says ?? '', indent), ...unset, `${indent}${key.name}:`, ...children];
   }
   const about = comment(`${sentence(key)} ${presetOf(key)}`, indent);
-  if (key.element?.kind !== 'section') return [...about, `${indent}#${key.name}: ${flow(key.default ?? key.example)}`];
+  if (key.element?.kind !== 'section') return [...about, `${indent}#${key.name}: ${flow(key.example ?? key.default)}`];
 
   const items = key.element.children.flatMap((child, index) => [
     ...comment(`${sentence(child)} ${presetOf(child)}`, `${indent}    `),
-    `${indent}#${index === 0 ? '  - ' : '    '}${child.name}: ${flow(child.default ?? child.example)}`,
+    `${indent}#${index === 0 ? '  - ' : '    '}${child.name}: ${flow(child.example ?? child.default)}`,
   ]);
   return [...about, `${indent}#${key.name}:`, ...items];
 }

@@ -24,8 +24,13 @@ function itemsOf(value: unknown): readonly Keys[] {
   return Array.isArray(value) ? value.map(keysOf) : [];
 }
 
-/** Prefix lengths below these take in much of the internet, which no client of a relay owns. */
-const WIDEST = { ipv4: 8, ipv6: 7 } as const;
+/** Networks with a shorter prefix take in much of the internet, which no client of a relay owns. */
+const SHORTEST_PREFIX = { ipv4: 8, ipv6: 7 } as const;
+
+function isTooWide(network: string): boolean {
+  const prefix = Number(network.split('/')[1]);
+  return prefix < SHORTEST_PREFIX[network.includes(':') ? 'ipv6' : 'ipv4'];
+}
 
 export function client(value: unknown, complain: Complain): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return;
@@ -39,9 +44,9 @@ export function client(value: unknown, complain: Complain): void {
     complain(['tls'], 'is optional, but pins can only be checked over TLS', { nearest: 'required' });
   }
   if (pins !== undefined) return;
-  itemsOf(networks).forEach(({ prefix, family }, index) => {
-    if (typeof prefix !== 'number' || (family !== 'ipv4' && family !== 'ipv6') || prefix >= WIDEST[family]) return;
-    complain(['networks', index], 'takes in much of the internet without pins: this would be an open relay', {
+  (Array.isArray(networks) ? networks : []).forEach((network: unknown, index) => {
+    if (typeof network !== 'string' || !isTooWide(network)) return;
+    complain(['networks', index], 'takes in much of the internet, and there are no pins: this would be an open relay', {
       expected: 'the networks of this client, or pins as well',
     });
   });

@@ -11,26 +11,22 @@ export interface Endpoint {
   readonly port: number;
 }
 
-export interface Network {
-  /** First address of the network. An IPv4 network that was written as IPv6 stands here as IPv4. */
-  readonly address: string;
-  readonly prefix: number;
-  readonly family: 'ipv4' | 'ipv6';
-}
-
 export interface Listener extends Endpoint {
   readonly tls: 'starttls' | 'implicit';
 }
 
 export interface Client {
   readonly name: string;
-  /** Networks it may come from; null for anywhere. Where pins are given too, both must hold. */
-  readonly networks: readonly Network[] | null;
-  /** `sha256/BASE64=` of the keys it may present; null when none is asked for. */
-  readonly pins: readonly string[] | null;
+  /**
+   * Networks it may come from, in CIDR notation; empty for anywhere, and then there are pins. Where both are given,
+   * both must hold. A network of IPv4 that was written as IPv6 stands here as IPv4.
+   */
+  readonly networks: readonly string[];
+  /** `sha256/BASE64=` of the keys that its certificate may have; empty when none is asked for. */
+  readonly pins: readonly string[];
   readonly tls: 'required' | 'optional';
-  /** `example.nl`, `*.example.nl`; null for every sender. */
-  readonly senders: readonly string[] | null;
+  /** `example.nl`, `*.example.nl` (every domain below, not the domain itself), `*`. */
+  readonly senders: readonly [string, ...string[]];
 }
 
 /** How the resolver proves that it validates. */
@@ -81,6 +77,7 @@ export interface Config {
     readonly insecureMx: InsecureMx;
     readonly connections: number;
     readonly connectionsPerHost: number;
+    readonly messagesPerConnection: number;
     readonly connectTimeout: number;
     readonly idleTimeout: number;
   };
@@ -88,7 +85,8 @@ export interface Config {
     /** Waits before the second attempt, the third, …; the last one repeats. */
     readonly retry: readonly [number, ...number[]];
     readonly lifetime: number;
-    readonly delayNotice: number;
+    /** null for never. */
+    readonly delayNotice: number | null;
     readonly store: 'sqlite';
   };
   readonly intake: {

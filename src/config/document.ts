@@ -63,8 +63,9 @@ export function readDocument(text: string): Document {
 
   let yaml: Yaml;
   try {
-    // uniqueKeys compares every key with every other; the walk below finds doubles in one go.
-    yaml = parseDocument(bare, { prettyErrors: false, lineCounter: lines, uniqueKeys: false, logLevel: 'silent' });
+    // uniqueKeys compares every key with every other; the walk below finds doubles in one go. A log level of 'silent'
+    // would let a second document pass unread.
+    yaml = parseDocument(bare, { prettyErrors: false, lineCounter: lines, uniqueKeys: false, logLevel: 'error' });
   } catch (error) {
     return broken([syntaxFlaw(START, error instanceof Error ? error.message : String(error), bare)]);
   }
@@ -187,7 +188,7 @@ function syntaxFlaw({ line: row, column }: Place, message: string, text: string)
   const bracket = /[:-] +(\[[^[\]]*\]:\d+)/.exec(line)?.[1];
   const star = /alias/i.test(message) ? /(?:^|[ :[{,-])(\*[\w.-]*)/.exec(line)?.[1] : undefined;
   const unquoted = bracket ?? star;
-  const reason = `${message.charAt(0).toLowerCase()}${message.slice(1)}`.replace(/\s+/g, ' ').slice(0, 300);
+  const reason = `${message.charAt(0).toLowerCase()}${message.slice(1)}`.replace(/\s+/g, ' ').split(';', 1)[0]?.slice(0, 300);
   return {
     line: row,
     column,

@@ -167,11 +167,11 @@ function settle(written: Written, { folder, cwd, machine }: Surroundings): Confi
     state,
     listen: atLeastOne(written.listen),
     certificate: { cert: place(cert), key: place(key) },
-    clients: written.clients.map(({ networks = null, pins = null, senders = null, ...rest }) => ({
+    clients: written.clients.map(({ networks = [], pins = [], senders, ...rest }) => ({
       ...rest,
       networks,
       pins,
-      senders,
+      senders: atLeastOne(senders),
     })),
     resolver: settleResolver(written.resolver, place),
     destinations: withLastLine(written.destinations),
@@ -223,7 +223,7 @@ function notesOn({ hostname, clients, destinations, queue, admin }: Config, host
       `The rule for ${domain} sends to the address ${via.address}, where DANE cannot apply: its tls: ${tls} cannot prove the host.`,
     );
   });
-  if (queue.delayNotice >= queue.lifetime) {
+  if (queue.delayNotice !== null && queue.delayNotice >= queue.lifetime) {
     notes.push('Nobody is told of a late message: "queue.delayNotice" is not before the end of "queue.lifetime".');
   }
   if (!admin.listen.address.startsWith('127.') && admin.listen.address !== '::1') {

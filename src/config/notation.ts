@@ -6,7 +6,7 @@
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { isHostName, literalAddress, toDomain } from '../shared/domain-name.ts';
-import type { Endpoint, Network, Via } from './config.ts';
+import type { Endpoint, Via } from './config.ts';
 
 export type Reading<Value> =
   | { readonly ok: true; readonly value: Value }
@@ -42,6 +42,12 @@ const BYTES_PER: Readonly<Record<string, number>> = {
 export function duration(atLeast: string, atMost: string): Notation<number> {
   const expected = `a duration from ${atLeast} to ${atMost}, with its unit: 30s, 5m, 4h or 5d`;
   return { expected, read: (text) => bounded(msOf(text), msOf(atLeast), msOf(atMost), text) };
+}
+
+/** As `duration`, or null for `never`. */
+export function durationOrNever(atLeast: string, atMost: string): Notation<number | null> {
+  const { expected, read } = duration(atLeast, atMost);
+  return { expected: `${expected}; or never`, read: (text) => (text === 'never' ? right(null) : read(text)) };
 }
 
 function msOf(text: string): Reading<number> {
@@ -82,8 +88,8 @@ function bounded(
   return reading;
 }
 
-/** A network in CIDR notation, or one address. An IPv4 network that is written as IPv6 becomes IPv4. */
-export const network: Notation<Network> = {
+/** A network in CIDR notation, or one address. What is read is CIDR; IPv4 that is written as IPv6 becomes IPv4. */
+export const network: Notation<string> = {
   expected: 'a network such as 10.1.0.0/16 or 2001:db8::/32, or one address',
   read: (text) => {
     const [address = '', length, ...rest] = text.split('/');
@@ -101,11 +107,7 @@ export const network: Notation<Network> = {
       return wrong(`${shown(text)} is an address inside a network, not a network`, `${start}/${prefix}`);
     }
     const mapped = bits === 128 && prefix >= 96 && first.slice(0, 12).join() === '0,0,0,0,0,0,0,0,0,0,255,255';
-    return right(
-      mapped
-        ? { address: textOf(first.slice(12)), prefix: prefix - 96, family: 'ipv4' }
-        : { address: start, prefix, family: bits === 32 ? 'ipv4' : 'ipv6' },
-    );
+    return right(mapped ? `${textOf(first.slice(12))}/${prefix - 96}` : `${start}/${prefix}`);
   },
 };
 
@@ -219,10 +221,11 @@ export const dnsName: Notation<string> = {
   },
 };
 
-/** A domain of mail, or every domain below one: `example.nl`, `*.example.nl`. */
+/** A domain of mail, every domain below one, or all: `example.nl`, `*.example.nl`, `*`. */
 export const domainPattern: Notation<string> = {
-  expected: 'a domain such as example.nl, or "*.example.nl" for every domain below it',
+  expected: 'a domain such as example.nl, "*.example.nl" for every domain below it, or "*" for all',
   read: (text) => {
+    if (text === '*') return right(text);
     const below = text.startsWith('*.');
     const name = toDomain(below ? text.slice(2) : text);
     if (name !== null && isHostName(name)) return right(below ? `*.${name}` : name);
@@ -230,12 +233,6 @@ export const domainPattern: Notation<string> = {
     const meant = at >= 0 ? toDomain(text.slice(at + 1)) : null;
     return meant === null ? wrong(`${shown(text)} is not a domain`) : wrong(`${shown(text)} is not a domain`, meant);
   },
-};
-
-/** As `domainPattern`, or `*` for every domain there is. */
-export const destinationPattern: Notation<string> = {
-  expected: 'a domain such as partner.nl, "*.partner.nl" for every domain below it, or "*" for all',
-  read: (text) => (text === '*' ? right(text) : domainPattern.read(text)),
 };
 
 /** A fixed next hop: `host.example` (by its MX), `[host.example]:587` (this host), `[192.0.2.1]` (this address). */

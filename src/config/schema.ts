@@ -9,10 +9,10 @@ import * as check from './checks.ts';
 import {
   address,
   clientName,
-  destinationPattern,
   dnsName,
   domainPattern,
   duration,
+  durationOrNever,
   endpoint,
   filePath,
   hostName,
@@ -113,9 +113,10 @@ const client = z
     tls: key(choice(['required', 'optional']).prefault('required'), {
       says: 'Whether it must use TLS before it may send mail.',
     }),
-    senders: key(list(text(domainPattern), 'a list of domains such as [example.nl, "*.example.nl"]').optional(), {
-      says: 'Domains that it may use in sender addresses; "*.example.nl" is every domain below example.nl.',
-      unset: 'every sender',
+    senders: key(list(text(domainPattern), 'a list of domains such as [example.nl, "*.example.nl"]').prefault(['*']), {
+      says:
+        'Domains that it may use in sender addresses; "*.example.nl" is every domain below example.nl, "*" is every ' +
+        'domain. Mail without a sender, as bounces are, is always allowed.',
       example: ['example.nl', '*.example.nl'],
     }),
   })
@@ -164,7 +165,7 @@ const resolver = z.preprocess(
 
 const destination = z
   .strictObject({
-    domain: key(text(destinationPattern), {
+    domain: key(text(domainPattern), {
       says: 'Recipient domain; "*.partner.nl" is every domain below partner.nl, "*" is every domain.',
       example: 'partner.nl',
     }),
@@ -191,14 +192,17 @@ const delivery = z.strictObject({
       'What to do with a mail host that has TLSA records while the MX record that names it is not signed. dane: it must ' +
       'match them. encrypt: it must do TLS. may: TLS if offered (RFC 7672 §2.2.1).',
   }),
-  connections: key(number(1, 10_000).prefault(100), { says: 'Deliveries at the same time, at most.' }),
-  connectionsPerHost: key(number(1, 1_000).prefault(10), {
+  connections: key(number(1, 10_000).prefault(200), { says: 'Connections to all mail hosts together, at most.' }),
+  connectionsPerHost: key(number(1, 1_000).prefault(20), {
     says: 'Connections to one mail host at the same time, at most.',
+  }),
+  messagesPerConnection: key(number(1, 100_000).prefault(100), {
+    says: 'Messages over one connection, at most.',
   }),
   connectTimeout: key(text(duration('1s', '5m')).prefault('30s'), {
     says: 'How long a mail host may take to accept a connection.',
   }),
-  idleTimeout: key(text(duration('1s', '5m')).prefault('10s'), {
+  idleTimeout: key(text(duration('1s', '5m')).prefault('5s'), {
     says: 'How long a connection is kept open after a message for the next one to the same host.',
   }),
 });
@@ -218,7 +222,7 @@ const queue = z
     lifetime: key(text(duration('1s', '30d')).prefault('5d'), {
       says: 'How long a message is tried before it is returned to its sender.',
     }),
-    delayNotice: key(text(duration('1s', '30d')).prefault('4h'), {
+    delayNotice: key(text(durationOrNever('1s', '30d')).prefault('4h'), {
       says: 'After how long the sender is told that a message is late.',
     }),
     store: key(text(store).prefault('sqlite'), {
