@@ -200,10 +200,11 @@ function converse(plain: Socket, { name, peer, mood, context, greylist, commands
     const line = octets.subarray(0, end).toString('utf8').replace(/\r$/, '');
     commands.push(line);
     const verb = /^(?:MAIL FROM:|RCPT TO:|[A-Za-z]+)/i.exec(line)?.[0].toUpperCase() ?? '';
-    say(...answer(verb, line));
+    const reply = answer(verb, line);
+    say(...reply);
     if (over) socket.end();
     // Whatever was sent behind STARTTLS before the handshake is thrown away (RFC 3207 §4.2).
-    return verb === 'STARTTLS' ? octets.length : end + 1;
+    return verb === 'STARTTLS' && reply.length === 0 ? octets.length : end + 1;
   };
 
   const answer = (verb: string, line: string): readonly string[] => {
