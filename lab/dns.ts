@@ -26,10 +26,10 @@ export interface ServerAddress {
 }
 
 export interface LabZone {
-  /** Lines of a zone file, names relative to the zone. SOA and NS at the apex are added when absent. */
+  /** Lines of a zone file, one a record, names relative to the zone. SOA and NS at the apex are added when absent. */
   readonly records: readonly string[];
   readonly dnssec: 'signed' | 'unsigned' | 'bogus';
-  /** Lines that are added after signing, so that in a signed zone exactly these records are bogus. */
+  /** More lines, whose signatures are spoilt after signing, so that in a signed zone exactly these records are bogus. */
   readonly forged?: readonly string[];
   /** A name server on loopback that answers for this zone in place of the records. */
   readonly server?: ServerAddress;
@@ -151,16 +151,16 @@ function createWorld(dir: string, given: Readonly<Record<string, LabZone>>): Wor
       lines.push(`${fqdn(child)} 3600 DS ${dnssec === 'bogus' ? otherDigest(ds) : ds}`);
     }
     const file = zoneFile(dir, name);
-    const text = `$ORIGIN ${fqdn(name)}\n$TTL 0\n${lines.join('\n')}\n`;
-    const forged = `$ORIGIN ${fqdn(name)}\n$TTL 0\n${(zone.forged ?? []).join('\n')}\n`;
-    if (zone.dnssec === 'unsigned') return writeFile(file, text + forged);
+    const forged = zone.forged ?? [];
+    const text = `$ORIGIN ${fqdn(name)}\n${[...lines, ...forged].map(withTtl).join('\n')}\n`;
+    if (zone.dnssec === 'unsigned') return writeFile(file, text);
 
     const { base } = await keyOf(name);
     await writeFile(`${file}.plain`, text);
     // Signed from an hour ago, for clocks that are a little off; four weeks is what ldns gives them.
     const since = String(Math.floor(Date.now() / 1000) - 3600);
     await run('ldns-signzone', ['-i', since, '-o', fqdn(name), '-f', file, `${file}.plain`, base]);
-    if (zone.forged) await writeFile(file, (await readFile(file, 'utf8')) + forged);
+    if (forged.length > 0) await writeFile(file, spoil(await readFile(file, 'utf8'), name, forged));
   };
 
   return {
@@ -193,9 +193,29 @@ function apex(name: string, { records }: LabZone): string[] {
   const has = (type: string): boolean =>
     records.some((line) => new RegExp(`^(@|${fqdn(name)})?\\s.*\\b${type}\\b`).test(line));
   const lines: string[] = [];
-  if (!has('SOA')) lines.push('@ 3600 SOA ns.lab.invalid. hostmaster.lab.invalid. 1 3600 600 86400 0');
+  if (!has('SOA')) lines.push('@ 0 SOA ns.lab.invalid. hostmaster.lab.invalid. 1 3600 600 86400 0');
   if (!has('NS')) lines.push('@ 3600 NS ns.lab.invalid.');
   return lines;
+}
+
+/** Changes the signatures over the given records, and over nothing else. */
+function spoil(signedZone: string, zone: string, forged: readonly string[]): string {
+  const targets = forged.map((line) => {
+    const [, owner = '', type = ''] = /^(\S+)\s+(?:\d+\s+)?(?:IN\s+)?(\S+)/.exec(line) ?? [];
+    const name = owner === '@' ? fqdn(zone) : owner.endsWith('.') ? owner : `${owner}.${fqdn(zone)}`;
+    return `${name.toLowerCase()} ${type}`;
+  });
+  const spoilt = (line: string): string => {
+    const [, owner = '', type = ''] = /^(\S+)\s+\d+\s+IN\s+RRSIG\s+(\S+)/.exec(line) ?? [];
+    if (!targets.includes(`${owner} ${type}`)) return line;
+    return line.replace(/(\S)(\S{40}==)/, (_, first: string, rest: string) => (first === 'A' ? 'B' : 'A') + rest);
+  };
+  return signedZone.split('\n').map(spoilt).join('\n');
+}
+
+/** ldns takes a TTL of 0 in `$TTL` for none at all, and then makes it an hour. */
+function withTtl(line: string): string {
+  return line.replace(/^([^\s;$]*)\s+(?!(IN\s+)?\d+\s)/, '$1 0 ');
 }
 
 async function makeKey(dir: string, name: string): Promise<Key> {
