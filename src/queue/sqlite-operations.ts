@@ -45,12 +45,15 @@ export interface Operations {
 
 const WAITING = 'held = 0 AND lease IS NULL';
 
-/** The statements of `claim`, named so that a test can ask SQLite for its plan. */
+/**
+ * The statements of `claim`, named so that a test can ask SQLite for its plan. `take` names its index, because SQLite
+ * would rather look through all messages that wait for the domain than through the recipients of one message.
+ */
 export const CLAIM_STATEMENTS = {
   overdue: 'SELECT id FROM lease WHERE until <= ? AND owner <> ?',
   dueLanes: 'SELECT domain FROM lane WHERE due <= ? ORDER BY due LIMIT ?',
   head: `SELECT message FROM recipient WHERE domain = ? AND ${WAITING} AND next_attempt <= ? ORDER BY next_attempt LIMIT 1`,
-  take: `UPDATE recipient SET lease = ? WHERE message = ? AND domain = ? AND ${WAITING} AND next_attempt <= ?`,
+  take: `UPDATE recipient INDEXED BY recipient_of_message SET lease = ? WHERE message = ? AND domain = ? AND ${WAITING} AND next_attempt <= ?`,
   earliest: `SELECT min(next_attempt) AS due FROM recipient WHERE domain = ? AND ${WAITING}`,
 } as const;
 
@@ -109,7 +112,7 @@ export function createOperations(
   const deleteMessage = db.prepare('DELETE FROM message WHERE seq = ?');
   const selectBody = db.prepare<[number], { octets: Buffer }>('SELECT octets FROM body WHERE message = ?');
   const selectHead = db.prepare<[number, number], { octets: Buffer }>(
-    'SELECT substr(octets, 1, ?) AS octets FROM body WHERE message = ?',
+    "SELECT coalesce(substr(octets, 1, ?), x'') AS octets FROM body WHERE message = ?",
   );
   const nextLane = db.prepare<[number], { due: number | null }>('SELECT min(due) AS due FROM lane WHERE due > ?');
   const setDue = db.prepare('UPDATE recipient SET next_attempt = ?, asked_at = ? WHERE id = ?');
@@ -245,6 +248,9 @@ export function createOperations(
       const ours = new Map(leased.all(id).map((row) => [row.id, row]));
       if (ours.size === 0) return 'lost';
       if (ours.size !== settlements.length) throw new StoreError('a claim must be settled as a whole');
+      // Before anything leaves, so that a notice cannot take the id of the message that it is about. Notices may use the
+      // room that intake leaves: they are what the room is for.
+      for (const { message, expiresAt } of notices) store(message, expiresAt);
       for (const settlement of settlements) {
         const row = ours.get(settlement.recipientId);
         if (!row) throw new StoreError('a recipient that is not in the claim');
@@ -257,8 +263,6 @@ export function createOperations(
         if (row.held === 0) laneDueBy.run(row.domain, nextAttempt);
       }
       deleteLease.run(id);
-      // Notices may use the room that intake leaves: they are what the room is for.
-      for (const { message, expiresAt } of notices) store(message, expiresAt);
       return 'settled';
     },
 

@@ -1,0 +1,336 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
+import Database from 'better-sqlite3';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Body, NewMessage } from '../../src/model/message.ts';
+import { openSqliteStore } from '../../src/queue/sqlite.ts';
+import { openEngine, type Reply, type Request } from '../../src/queue/sqlite-engine.ts';
+import { CLAIM_STATEMENTS } from '../../src/queue/sqlite-operations.ts';
+import { StoreError, StoreFull, StoreMissing } from '../../src/queue/store.ts';
+import { everything, leaves, MONDAY, message, octetsOf, terms } from './good-day.ts';
+import { storeContract } from './store-contract.ts';
+
+storeContract('SQLite', (folder) => openSqliteStore({ folder: `${folder}/queue`, mode: 'relay', reserveBytes: 0 }));
+
+let root: string;
+let folder: string;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'dane-relay-sqlite-'));
+  folder = join(root, 'deep', 'queue');
+});
+
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const relay = { mode: 'relay', reserveBytes: 0 } as const;
+
+function memory(octets: number): Body {
+  return { kind: 'memory', bytes: randomBytes(octets) };
+}
+
+function file(octets: number): Body & { readonly kind: 'file' } {
+  const path = join(root, `${randomBytes(4).toString('hex')}.eml`);
+  writeFileSync(path, randomBytes(octets));
+  return { kind: 'file', path };
+}
+
+function bodyFiles(): readonly string[] {
+  const names = existsSync(join(folder, 'bodies')) ? readdirSync(join(folder, 'bodies'), { recursive: true }) : [];
+  return names.map(String).filter((name) => name.endsWith('.eml'));
+}
+
+describe('the folder', () => {
+  test('the folder is 0700 and every file in it 0600', async () => {
+    const store = await openSqliteStore({ folder, ...relay });
+    await store.recover('node-1');
+    await store.accept(message({ body: memory(400_000) }), terms);
+    expect(statSync(folder).mode & 0o777).toBe(0o700);
+    const modes = readdirSync(folder, { recursive: true, withFileTypes: true }).map((entry) => {
+      const mode = statSync(join(entry.parentPath, entry.name)).mode & 0o777;
+      return [entry.name, mode.toString(8), entry.isDirectory() ? '700' : '600'];
+    });
+    expect(modes.length).toBeGreaterThan(4);
+    expect(modes.filter(([, mode, wanted]) => mode !== wanted)).toEqual([]);
+    await store.close();
+  });
+
+  test('a visitor finds no queue and makes none', async () => {
+    mkdirSync(folder, { recursive: true });
+    await expect(openSqliteStore({ folder, mode: 'visitor' })).rejects.toThrow(StoreMissing);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test('a database of a newer release is refused and left as it is, by relay and visitor', async () => {
+    await (await openSqliteStore({ folder, ...relay })).close();
+    const db = new Database(join(folder, 'queue.db'));
+    const ours = Number(db.pragma('user_version', { simple: true }));
+    db.pragma(`user_version = ${String(ours + 1)}`);
+    for (const mode of ['relay', 'visitor'] as const) {
+      await expect(openSqliteStore({ folder, mode })).rejects.toThrow(/written by a newer release/);
+    }
+    expect(Number(db.pragma('user_version', { simple: true }))).toBe(ours + 1);
+    db.close();
+  });
+
+  test('a database of an older release is brought up to date by a relay and left alone by a visitor', async () => {
+    mkdirSync(folder, { recursive: true });
+    new Database(join(folder, 'queue.db')).exec('PRAGMA user_version = 0; CREATE TABLE other (x)').close();
+    await expect(openSqliteStore({ folder, mode: 'visitor' })).rejects.toThrow(/start the relay once/);
+    const store = await openSqliteStore({ folder, ...relay });
+    await store.accept(message(), terms);
+    await store.close();
+  });
+
+  test('something that is no database is refused with a word', async () => {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'queue.db'), 'this is no database, it only has its name and its length'.repeat(100));
+    await expect(openSqliteStore({ folder, ...relay })).rejects.toThrow(/not a database/);
+  });
+
+  test('recover deletes body files without a message and no others', async () => {
+    const store = await openSqliteStore({ folder, ...relay });
+    const kept = message({ body: file(300_000) });
+    await store.accept(kept, terms);
+    await store.accept(message({ id: 'SMALL' }), terms);
+    const shard = join(folder, 'bodies', 'zz');
+    mkdirSync(shard);
+    writeFileSync(join(shard, 'LOSTzz.eml'), 'half a mess');
+    writeFileSync(join(shard, 'SMALL.eml'), 'not where the body of SMALL is');
+    expect(await store.recover('node-1')).toEqual({ leases: 0, orphans: 2 });
+    expect(bodyFiles()).toEqual([join(kept.id.slice(-2).padStart(2, '0'), `${kept.id}.eml`)]);
+    expect(await octetsOf(store, kept.id)).toHaveLength(300_000);
+    await store.close();
+  });
+
+  test('a body file that was cut short is never handed out', async () => {
+    const store = await openSqliteStore({ folder, ...relay });
+    const sent = message({ body: file(300_000) });
+    await store.accept(sent, terms);
+    truncateSync(join(folder, 'bodies', bodyFiles()[0] ?? ''), 299_999);
+    await expect(store.openBody(sent.id)).rejects.toThrow(/299999 octets instead of 300000/);
+    await expect(store.readHead(sent.id, 10)).rejects.toThrow(StoreError);
+    await store.close();
+  });
+});
+
+describe('group commit', () => {
+  let lastId = 0;
+  const accept = (each: NewMessage): Request => ({ id: ++lastId, name: 'accept', args: [each, terms.expiresAt] });
+  const list = (): Request => ({ id: ++lastId, name: 'list', args: [{}, MONDAY] });
+  const succeeded = (replies: readonly Reply[], { id }: Request): boolean =>
+    replies.some((reply) => reply.id === id && reply.ok);
+  const failureOf = (replies: readonly Reply[], { id }: Request): string | null => {
+    const reply = replies.find((each) => each.id === id);
+    return reply === undefined || reply.ok ? null : reply.failure.kind;
+  };
+
+  test('a claim finds its rows by index, whatever waits', () => {
+    const engine = openEngine({ folder, ...relay });
+    const steps = Object.entries(CLAIM_STATEMENTS).flatMap(([name, sql]) => {
+      const values = Array.from(sql.matchAll(/\?/g), () => 1);
+      const plan = engine.db.prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all(...values);
+      return plan.map(({ detail }) => `${name}: ${detail}`);
+    });
+    // Leases are as few as the attempts that run: looking through them is what is wanted.
+    expect(steps.filter((step) => /SCAN|TEMP B-TREE/.test(step))).toEqual(['overdue: SCAN lease']);
+    expect(steps.filter((step) => step.includes('recipient')).every((step) => step.includes('USING INDEX'))).toBe(true);
+    engine.close();
+  });
+
+  test('all that wait share one commit, and reads in the group see it', () => {
+    const engine = openEngine({ folder, ...relay });
+    const before = statSync(join(folder, 'queue.db-wal')).size;
+    const observer = new Database(join(folder, 'queue.db'), { readonly: true });
+    const version = (): number => Number(observer.pragma('data_version', { simple: true }));
+    const start = version();
+    const group = [accept(message()), accept(message()), list(), accept(message())];
+    const replies = engine.run(group);
+    expect(replies.every(({ ok }) => ok)).toBe(true);
+    expect(replies.find(({ id }) => id === group[2]?.id)).toMatchObject({ value: [{}, {}, {}] });
+    expect(statSync(join(folder, 'queue.db-wal')).size).toBeGreaterThan(before);
+    expect(version() - start).toBe(1);
+    observer.close();
+    engine.close();
+  });
+
+  test('a commit that mail depends on is flushed to disk, also after one that may be forgotten', () => {
+    const engine = openEngine({ folder, ...relay });
+    const synchronous = (): unknown => engine.db.pragma('synchronous', { simple: true });
+    const NORMAL = 1;
+    const FULL = 2;
+    engine.run([accept(message())]);
+    expect(synchronous()).toBe(FULL);
+    const [claimed] = engine.run([{ id: ++lastId, name: 'claim', args: [everything] }]);
+    expect(synchronous()).toBe(NORMAL);
+    expect(claimed).toMatchObject({ ok: true, value: [{ lease: '1' }] });
+    engine.run([accept(message()), { id: ++lastId, name: 'extendLeases', args: [['1'], MONDAY] }]);
+    expect(synchronous()).toBe(FULL);
+    engine.run([{ id: ++lastId, name: 'claim', args: [everything] }]);
+    engine.run([{ id: ++lastId, name: 'settle', args: ['1', [leaves(1)], []] }]);
+    expect(synchronous()).toBe(FULL);
+    engine.close();
+  });
+
+  test('a database without room: what does not fit is refused alone, as full, and leaves nothing behind', () => {
+    const engine = openEngine({ folder, ...relay });
+    engine.run([accept(message({ id: 'BEFORE' }))]);
+    const pages = Number(engine.db.pragma('page_count', { simple: true }));
+    engine.db.pragma(`max_page_count = ${String(pages + 20)}`);
+    const small = [accept(message({ id: 'ONE' })), accept(message({ id: 'TWO' }))];
+    const [one, two] = small;
+    const large = accept(message({ body: memory(200_000) }));
+    const replies = engine.run(one && two ? [one, large, two] : []);
+    expect(small.map((request) => succeeded(replies, request))).toEqual([true, true]);
+    expect(failureOf(replies, large)).toBe('full');
+    const [listed] = engine.run([list()]);
+    expect(listed).toMatchObject({ value: [{ queueId: 'BEFORE' }, { queueId: 'ONE' }, { queueId: 'TWO' }] });
+    expect(engine.db.pragma('integrity_check', { simple: true })).toBe('ok');
+    engine.close();
+  });
+
+  test('a commit that fails as a whole gives every caller its file back', () => {
+    const engine = openEngine({ folder, ...relay });
+    engine.run([accept(message())]);
+    const bodies = [file(300_000), file(300_001)];
+    // The folder of bodies cannot be made where a file has its name.
+    writeFileSync(join(folder, 'bodies'), '');
+    const requests = bodies.map((body) => accept(message({ body })));
+    const replies = engine.run([...requests, accept(message({ id: 'GOOD' }))]);
+    expect(requests.map((request) => failureOf(replies, request))).toEqual(['other', 'other']);
+    expect(bodies.map(({ path }) => existsSync(path))).toEqual([true, true]);
+    rmSync(join(folder, 'bodies'));
+    // Now the last page that is needed is missing: the file has been moved already when the commit fails.
+    const pages = Number(engine.db.pragma('page_count', { simple: true }));
+    engine.db.pragma(`max_page_count = ${String(pages)}`);
+    const crowd = bodies.map((body, index) => {
+      const to = Array.from({ length: 400 }, (_, each) => `someone-${String(each)}@d${String(index)}.example`);
+      return accept(message({ body, to }));
+    });
+    const full = engine.run(crowd);
+    expect(crowd.map((request) => failureOf(full, request))).toEqual(['full', 'full']);
+    expect(bodies.map(({ path }) => existsSync(path))).toEqual([true, true]);
+    expect(bodyFiles()).toEqual([]);
+    engine.close();
+  });
+
+  test('another process that holds the database for long is an error and no loss', () => {
+    const engine = openEngine({ folder, ...relay });
+    engine.db.pragma('busy_timeout = 20');
+    const other = new Database(join(folder, 'queue.db'));
+    other.exec('BEGIN IMMEDIATE');
+    const blocked = accept(message());
+    expect(failureOf(engine.run([blocked]), blocked)).toBe('other');
+    other.exec('ROLLBACK');
+    other.close();
+    const free = accept(message());
+    expect(succeeded(engine.run([free]), free)).toBe(true);
+    engine.close();
+  });
+});
+
+describe('room', () => {
+  test('intake stops before the disk is full; what ends mail goes on, notices included', async () => {
+    const store = await openSqliteStore({ folder, ...relay });
+    await store.accept(message(), terms);
+    await store.close();
+    const short = await openSqliteStore({ folder, mode: 'relay', reserveBytes: Number.MAX_SAFE_INTEGER });
+    await expect(short.accept(message(), terms)).rejects.toThrow(StoreFull);
+    const body = file(300_000);
+    await expect(short.accept(message({ body }), terms)).rejects.toThrow(StoreFull);
+    expect(existsSync(body.path)).toBe(true);
+    const [claim] = await short.claim(everything);
+    const notice = { message: message({ id: 'NOTICE', sender: '' }), expiresAt: terms.expiresAt };
+    expect(await short.settle(claim?.lease ?? '', [leaves(1)], [notice])).toBe('settled');
+    expect(await short.list({}, MONDAY)).toMatchObject([{ queueId: 'NOTICE' }]);
+    await short.close();
+  });
+
+  const mounted = mountSmallDisk();
+
+  test.skipIf(mounted === null)(
+    'a full disk: accept rejects with StoreFull, what was accepted is whole, and room helps',
+    async () => {
+      const disk = mounted ?? '';
+      try {
+        const store = await openSqliteStore({ folder: join(disk, 'queue'), ...relay });
+        const accepted = new Map<string, Buffer>();
+        let refusal: unknown = null;
+        while (refusal === null) {
+          const bytes = randomBytes(60_000);
+          const sent = message({ body: { kind: 'memory', bytes } });
+          await store.accept(sent, terms).then(
+            () => accepted.set(sent.id, bytes),
+            (error: unknown) => {
+              refusal = error;
+            },
+          );
+        }
+        expect(refusal).toBeInstanceOf(StoreFull);
+        expect(accepted.size).toBeGreaterThan(5);
+        const listed = (await store.list({}, MONDAY)).map(({ queueId }) => queueId);
+        expect(listed).toEqual([...accepted.keys()]);
+        await store.close();
+        const again = await openSqliteStore({ folder: join(disk, 'queue'), ...relay });
+        for (const [id, bytes] of accepted) expect((await octetsOf(again, id)).equals(bytes)).toBe(true);
+        await again.drop({}, MONDAY);
+        await again.accept(message({ body: memory(60_000) }), terms);
+        await again.close();
+      } finally {
+        execFileSync('umount', ['-l', disk]);
+        rmSync(disk, { recursive: true });
+      }
+    },
+  );
+});
+
+/** A disk of 4 MiB, or null where this process may not mount one. */
+function mountSmallDisk(): string | null {
+  const disk = mkdtempSync(join(tmpdir(), 'dane-relay-disk-'));
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', disk], { stdio: 'ignore' });
+    return disk;
+  } catch {
+    rmSync(disk, { recursive: true });
+    return null;
+  }
+}
+
+describe('the storage thread', () => {
+  test('when it dies, what was asked is rejected and the next request finds a new one with the same lock', async () => {
+    const threads: Worker[] = [];
+    const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
+    subscribe('worker_threads', onThread);
+    const store = await openSqliteStore({ folder, ...relay });
+    await store.recover('node-1');
+    await store.accept(message({ id: 'SAFE' }), terms);
+    const pending = Array.from({ length: 50 }, () => store.accept(message({ body: memory(50_000) }), terms));
+    const ends = Promise.allSettled(pending);
+    await threads[0]?.terminate();
+    const accepted = (await ends).filter(({ status }) => status === 'fulfilled').length;
+    expect(accepted).toBeLessThan(50);
+    await store.accept(message({ id: 'LATER' }), terms);
+    expect(threads).toHaveLength(2);
+    const ids = (await store.list({}, MONDAY)).map(({ queueId }) => queueId);
+    expect(ids).toContain('SAFE');
+    expect(ids).toContain('LATER');
+    expect(ids.length).toBeGreaterThanOrEqual(accepted + 2);
+    const other = await openSqliteStore({ folder, ...relay });
+    await expect(other.recover('node-1')).rejects.toThrow(/another relay that is running/);
+    await Promise.all([other.close(), store.close()]);
+    unsubscribe('worker_threads', onThread);
+  });
+});
