@@ -48,42 +48,55 @@ const say = (text = ''): void => {
 
 const keep = process.argv.slice(2).includes('--keep');
 const began = Date.now();
+/** How the story ended; null while it is being told. */
+let outcome: number | null = null;
 const folder = await mkdtemp(join(tmpdir(), 'dane-demo-'));
-process.exitCode = await demo();
+const status = await demo();
 await rm(folder, { recursive: true, force: true });
+// Not process.exitCode: whoever still waits for a line of input must not keep it alive.
+process.exit(status);
 
 async function demo(): Promise<number> {
-  let lab: Lab | null = null;
-  let relay: RunningRelay | null = null;
+  const running: (() => Promise<unknown>)[] = [];
+  const interrupted = new Promise<number>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(outcome ?? 130));
+  });
   try {
-    say(bold('dane-relay, shown on a closed internet inside this machine'));
-    say();
-    lab = await startLab();
-    const { block, port, world, resolver } = lab;
-    say(`  DNS         ${world.length} domains, really signed, behind a validating Unbound on ${resolver.address}`);
-    say(`  mail hosts  on 127.${block}.0.x, port ${port}, each with its own certificate and its own mood`);
-    relay = await startRelay({ lab, dir: folder });
-    say(`  the relay   on ${relay.address}:${relay.port}; its key is pinned: ${relay.pin}`);
-    say(`  the client  a mail server that cannot do DANE; the relay has pinned its key, too`);
-    say();
-    const mistakes = [...(await tellStories(lab, relay)), ...(await tellBounces(lab)), ...sumUp(lab)];
-    say();
-    const seconds = ((Date.now() - began) / 1000).toFixed(1);
-    if (mistakes.length === 0) {
-      say(green(bold(`All of it happened as it must (${STORY.length} destinations, ${seconds} s).`)));
-    } else {
-      say(red(bold(`${mistakes.length} thing(s) did not happen as they must:`)));
-      for (const mistake of mistakes) say(red(`  - ${mistake}`));
-    }
-    if (keep) await play(lab, relay);
-    return mistakes.length === 0 ? 0 : 1;
+    return await Promise.race([tell(running, interrupted), interrupted]);
   } catch (error) {
     say(red(`The demo could not be told to its end: ${error instanceof Error ? error.message : String(error)}`));
     return 1;
   } finally {
-    await relay?.stop();
-    await lab?.stop();
+    for (const stop of running.toReversed()) await stop();
   }
+}
+
+/** @param running is given what has to be stopped in the end, in the order in which it was started */
+async function tell(running: (() => Promise<unknown>)[], interrupted: Promise<unknown>): Promise<number> {
+  say(bold('dane-relay, shown on a closed internet inside this machine'));
+  say();
+  const lab = await startLab();
+  running.push(lab.stop);
+  const { block, port, world, resolver } = lab;
+  say(`  DNS         ${world.length} domains, really signed, behind a validating Unbound on ${resolver.address}`);
+  say(`  mail hosts  on 127.${block}.0.x, port ${port}, each with its own certificate and its own mood`);
+  const relay = await startRelay({ lab, dir: folder });
+  running.push(relay.stop);
+  say(`  the relay   on ${relay.address}:${relay.port}; its key is pinned: ${relay.pin}`);
+  say('  the client  a mail server that cannot do DANE; the relay has pinned its key, too');
+  say();
+  const mistakes = [...(await tellStories(lab, relay)), ...(await tellBounces(lab)), ...sumUp(lab)];
+  say();
+  const seconds = ((Date.now() - began) / 1000).toFixed(1);
+  if (mistakes.length === 0) {
+    say(green(bold(`All of it happened as it must (${STORY.length} destinations, ${seconds} s).`)));
+  } else {
+    say(red(bold(`${mistakes.length} thing(s) did not happen as they must:`)));
+    for (const mistake of mistakes) say(red(`  - ${mistake}`));
+  }
+  outcome = mistakes.length === 0 ? 0 : 1;
+  if (keep) await Promise.race([play(lab, relay), interrupted]);
+  return outcome;
 }
 
 /** Sends one message to every destination of the story and tells what became of it. Returns what was not right. */
@@ -205,22 +218,28 @@ async function play(lab: Lab, relay: RunningRelay): Promise<void> {
   say(`Domains: ${lab.world.map(({ domain }) => domain).join(' ')}`);
   say('Type an address here to send it a message; an empty line or Ctrl-C ends it all.');
   const lines = createInterface({ input: process.stdin });
-  process.once('SIGINT', () => lines.close());
-  process.once('SIGTERM', () => lines.close());
-  for await (const line of lines) {
-    const recipient = line.trim();
-    if (recipient === '') break;
-    const before = relay.events().length;
-    try {
-      await post(relay, recipient);
-      tellEvent(
-        await relay.untilEvent((event) => relay.events().indexOf(event) >= before && isAbout(event, recipient)),
-      );
-    } catch (error) {
-      say(`    ${error instanceof Error ? error.message : String(error)}`);
+  try {
+    for await (const line of lines) {
+      const recipient = line.trim();
+      if (recipient === '') return;
+      await sendAndTell(relay, recipient);
     }
+  } finally {
+    lines.close();
   }
-  lines.close();
+  // In the background there never was any input: then only a signal ends it, which the caller waits for.
+  if (!process.stdin.isTTY) await new Promise(() => setInterval(() => undefined, 1 << 30));
+}
+
+async function sendAndTell(relay: RunningRelay, recipient: string): Promise<void> {
+  const before = relay.events().length;
+  const isNew = (event: LogEvent): boolean => relay.events().indexOf(event) >= before;
+  try {
+    await post(relay, recipient);
+    tellEvent(await relay.untilEvent((event) => isNew(event) && isAbout(event, recipient)));
+  } catch (error) {
+    say(`    ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function post(relay: RunningRelay, recipient: string): Promise<unknown> {

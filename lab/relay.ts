@@ -36,6 +36,10 @@ export interface RunningRelay extends Relay {
   readonly command: (...words: readonly string[]) => Promise<CommandResult>;
   /** Ends it as an operator does; resolves to the exit status. */
   readonly stop: () => Promise<number | null>;
+  /** Ends it as a power cut does: SIGKILL, no word of warning. */
+  readonly kill: () => Promise<void>;
+  /** Starts it anew, after its end, with the same configuration, port and state. */
+  readonly again: () => Promise<RunningRelay>;
 }
 
 export interface CommandResult {
@@ -83,9 +87,17 @@ export async function startRelay({ lab, dir, config = {} }: RelayOptions): Promi
   };
   // JSON is YAML too.
   await writeFile(file, `${JSON.stringify(settings, null, 2)}\n`);
+  return runRelay({ dir, address, port, config: file, certificate, client });
+}
 
+interface Prepared extends Pick<RunningRelay, 'address' | 'port' | 'config' | 'certificate' | 'client'> {
+  readonly dir: string;
+}
+
+async function runRelay(prepared: Prepared): Promise<RunningRelay> {
+  const { dir, address, port, config, certificate } = prepared;
   // setpriv turns into the relay itself, which is then told to stop when we die, however we die.
-  const words = ['--pdeathsig', 'TERM', LAUNCHER, 'run', '--config', file];
+  const words = ['--pdeathsig', 'TERM', LAUNCHER, 'run', '--config', config];
   const child = spawn('setpriv', words, { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
   const journal = listenTo(child);
   const ended = new Promise<number | null>((resolve) => child.once('close', (status) => resolve(status)));
@@ -103,17 +115,18 @@ export async function startRelay({ lab, dir, config = {} }: RelayOptions): Promi
     throw error;
   }
   return {
-    address,
-    port,
+    ...prepared,
     pin: pinOfPem(await readFile(certificate, 'utf8')),
-    config: file,
-    certificate,
-    client,
     events: journal.events,
     output: journal.output,
     untilEvent: journal.untilEvent,
-    command: (...words) => runCommand(...words, '--config', file),
+    command: (...words) => runCommand(...words, '--config', config),
     stop,
+    kill: async () => {
+      child.kill('SIGKILL');
+      await ended;
+    },
+    again: () => runRelay(prepared),
   };
 }
 
