@@ -188,7 +188,7 @@ function syntaxFlaw({ line: row, column }: Place, message: string, text: string)
   const bracket = /[:-] +(\[[^[\]]*\]:\d+)/.exec(line)?.[1];
   const star = /alias/i.test(message) ? /(?:^|[ :[{,-])(\*[\w.-]*)/.exec(line)?.[1] : undefined;
   const unquoted = bracket ?? star;
-  const reason = `${message.charAt(0).toLowerCase()}${message.slice(1)}`.replace(/\s+/g, ' ').split(';', 1)[0]?.slice(0, 300);
+  const reason = `${message.charAt(0).toLowerCase()}${message.slice(1)}`.replace(/;.*|\n.*/s, '').slice(0, 300);
   return {
     line: row,
     column,
