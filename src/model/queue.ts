@@ -60,6 +60,8 @@ export interface Moved {
 
 /** The queue as an operator handles it. `now` in milliseconds since the epoch. */
 export interface QueueDesk {
+  /** How many recipients are in each state; cheap, for metrics. */
+  readonly count: (now: number) => Promise<Readonly<Record<QueueState, number>>>;
   /** Oldest message first. */
   readonly list: (filter: QueueFilter, now: number) => Promise<readonly QueueEntry[]>;
   /** Null when no recipient of that message waits any more. */

@@ -5,7 +5,7 @@
 import { statfsSync, statSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import type { NewMessage } from '../model/message.ts';
-import type { Moved, QueuedMessage, QueueEntry, QueueFilter } from '../model/queue.ts';
+import type { Moved, QueuedMessage, QueueEntry, QueueFilter, QueueState } from '../model/queue.ts';
 import { domainOf } from '../shared/domain-name.ts';
 import type { BodyFiles } from './body-files.ts';
 import type { Deeds } from './deeds.ts';
@@ -37,6 +37,7 @@ export interface Operations {
   readonly takeBack: (owner: string) => number;
   readonly isKnown: (messageId: string) => boolean;
   readonly nextDue: (now: number) => number | null;
+  readonly count: (now: number) => Readonly<Record<QueueState, number>>;
   readonly list: (filter: QueueFilter, now: number) => readonly QueueEntry[];
   readonly show: (messageId: string, now: number) => QueuedMessage | null;
   /** @param maxBytes  octets from the start that are wanted, null for all */
@@ -115,6 +116,14 @@ export function createOperations(
     "SELECT coalesce(substr(octets, 1, ?), x'') AS octets FROM body WHERE message = ?",
   );
   const nextLane = db.prepare<[number], { due: number | null }>('SELECT min(due) AS due FROM lane WHERE due > ?');
+  // Each by its own index: a long queue is counted without looking at its rows.
+  const counts = db.prepare<[number], { all: number; waiting: number; delivering: number }>(
+    `SELECT (SELECT count(*) FROM recipient) AS "all", (SELECT count(*) FROM recipient WHERE ${WAITING}) AS waiting,
+     (SELECT count(*) FROM recipient r JOIN lease l ON l.id = r.lease WHERE l.until > ?) AS delivering`,
+  );
+  const lapsed = db.prepare<[number], { waiting: number }>(
+    'SELECT count(*) AS waiting FROM recipient r JOIN lease l ON l.id = r.lease WHERE l.until <= ? AND r.held = 0',
+  );
   const setDue = db.prepare('UPDATE recipient SET next_attempt = ?, asked_at = ? WHERE id = ?');
   const setHeld = db.prepare('UPDATE recipient SET held = ? WHERE id = ?');
 
@@ -303,6 +312,12 @@ export function createOperations(
     isKnown: (messageId) => messageById.get(messageId)?.body_in_file === 1,
 
     nextDue: (now) => nextLane.get(now)?.due ?? null,
+
+    count(now) {
+      const { all = 0, waiting = 0, delivering = 0 } = counts.get(now) ?? {};
+      const due = waiting + (lapsed.get(now)?.waiting ?? 0);
+      return { waiting: due, held: all - due - delivering, delivering };
+    },
 
     list: (filter, now) => entries(filter).map((row) => entryFrom(row, now)),
 

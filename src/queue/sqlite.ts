@@ -36,6 +36,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     settle: (lease, settlements, notices) => ask('settle', lease, settlements, notices.map(sendableNotice)),
     extendLeases: (leases, until) => ask('extendLeases', leases, until),
     nextDue: (now) => ask('nextDue', now),
+    count: (now) => ask('count', now),
     list: (filter, now) => ask('list', filter, now),
     show: (queueId, now) => ask('show', queueId, now),
     retry: (filter, now) => ask('move', 'retry', filter, now),

@@ -114,7 +114,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
         if (begun === 0) await pause(await untilNextDue());
       } catch (error) {
         // Not woken by new mail: it could not be claimed either.
-        log.error('the queue cannot be read', { error, failures: ++failures });
+        log.error('the queue cannot be read', { error: wordsOf(error), failures: ++failures });
         await clock.sleep(pauseAfter(failures), stopped.signal);
       }
     }
@@ -127,7 +127,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       try {
         if (running.size > 0) await store.extendLeases([...running.keys()], clock.now() + LEASE_MS);
       } catch (error) {
-        log.error('leases could not be extended', { error });
+        log.error('leases could not be extended', { error: wordsOf(error) });
       }
     }
   };
@@ -152,7 +152,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     try {
       return await endingOf(batch, outcomes, { now, probeAt }, tools);
     } catch (error) {
-      log.error('the outcome of an attempt could not be judged', { error, queueId: batch.messageId });
+      log.error('the outcome of an attempt could not be judged', {
+        error: wordsOf(error, 'stack'),
+        queueId: batch.messageId,
+      });
       return deferralOf(batch, now, now + POLL_MS * 60);
     }
   };
@@ -161,7 +164,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     schedule,
     makeNotice,
     onNoticeFailure: (kind: string, batch: Batch, error: unknown) =>
-      log.error(`the ${kind} notice could not be written`, { error, queueId: batch.messageId }),
+      log.error(`the ${kind} notice could not be written`, { error: wordsOf(error), queueId: batch.messageId }),
   };
 
   const outcomesOf = async (batch: Batch): Promise<readonly Outcome[]> => {
@@ -173,7 +176,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       }
       return batch.recipients.map((recipient) => byId.get(recipient.id) ?? internalError(recipient));
     } catch (error) {
-      log.error('an attempt failed by a mistake in the relay', { error, queueId: batch.messageId });
+      log.error('an attempt failed by a mistake in the relay', {
+        error: wordsOf(error, 'stack'),
+        queueId: batch.messageId,
+      });
       return batch.recipients.map(internalError);
     }
   };
@@ -236,4 +242,9 @@ export function createWorker(options: WorkerOptions): QueueWorker {
 /** Milliseconds to wait after so many failures in a row: 1, 2, 4 … 30 seconds. */
 function pauseAfter(failures: number): number {
   return Math.min(1_000 * 2 ** Math.min(failures - 1, 10), LONGEST_PAUSE_MS);
+}
+
+/** @param what  `stack` for a mistake of our own, where the place matters */
+function wordsOf(error: unknown, what: 'message' | 'stack' = 'message'): string {
+  return error instanceof Error ? (error[what] ?? error.message) : String(error);
 }

@@ -382,6 +382,19 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
         expect(await store.show('NONE', MONDAY)).toBeNull();
       });
 
+      test('count agrees with the states in the list', async () => {
+        await store.accept(message({ id: 'ONE', to: ['a@x.example', 'b@x.example'] }), terms);
+        await store.accept(message({ to: ['c@y.example'], receivedAt: MONDAY + 1 }), terms);
+        await store.accept(message({ to: ['d@z.example'], receivedAt: MONDAY + 1 }), terms);
+        expect(await store.count(MONDAY)).toEqual({ waiting: 4, held: 0, delivering: 0 });
+        await store.hold({ domain: 'z.example' }, MONDAY);
+        await claim();
+        expect(await store.count(MONDAY)).toEqual({ waiting: 1, held: 1, delivering: 2 });
+        await store.hold({ recipient: 'a@x.example' }, MONDAY);
+        expect(await store.count(MONDAY)).toEqual({ waiting: 1, held: 1, delivering: 2 });
+        expect(await store.count(MONDAY + MINUTE)).toEqual({ waiting: 2, held: 2, delivering: 0 });
+      });
+
       test('retry makes waiting mail due now and says that an operator asked, until the next attempt', async () => {
         await store.accept(message(), terms);
         const first = await claimOne();
