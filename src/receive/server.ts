@@ -67,7 +67,7 @@ export interface Receiver {
   readonly close: (drainMs: number) => Promise<void>;
 }
 
-/** Time for a TLS handshake that precedes the greeting, in milliseconds. */
+/** Time at most for a TLS handshake that precedes the greeting, in milliseconds. */
 const HANDSHAKE_MS = 60_000;
 
 /** @throws TypeError for a client rule that the configuration should not have let through */
@@ -114,6 +114,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 class Door extends SMTPServer {
   readonly #rule: ListenRule;
   readonly #desk: Desk;
+  readonly #handshakeMs: number;
   readonly #sessions = new Set<Session>();
 
   constructor(rule: ListenRule, certificate: ServerCertificate, limits: ReceiverLimits, desk: Desk) {
@@ -136,6 +137,7 @@ class Door extends SMTPServer {
     });
     this.#rule = rule;
     this.#desk = desk;
+    this.#handshakeMs = Math.min(limits.idleMs, HANDSHAKE_MS);
     this.server.maxConnections = limits.connections + LINGERING;
     this.on('error', (error) => desk.log.debug('a connection failed', { error: error.message }));
   }
@@ -160,14 +162,14 @@ class Door extends SMTPServer {
     const session = new Session(this, socket, socketOptions, this.#desk);
     this.connections.add(session);
     this.#sessions.add(session);
-    socket.once('close', () => this.#sessions.delete(session));
+    session.once('gone', () => this.#sessions.delete(session));
     session.on('error', (error) => this._onError(error));
     session.init();
   }
 
   /** The library's handshake may drip in for ever; this one may not. */
   override _upgrade(socket: Socket, callback: (error: TLSError | null, tlsSocket?: TLSSocket) => void): void {
-    const timer = setTimeout(() => this._pendingSockets.get(socket)?.destroy(), HANDSHAKE_MS);
+    const timer = setTimeout(() => this._pendingSockets.get(socket)?.destroy(), this.#handshakeMs);
     super._upgrade(socket, (error, tlsSocket) => {
       clearTimeout(timer);
       callback(error, tlsSocket);

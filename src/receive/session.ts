@@ -11,18 +11,19 @@ import type { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection.js';
 import type { TlsFacts } from '../model/delivery.ts';
 import type { Logger, MailEvent } from '../model/events.ts';
-import type { Body, ContentFacts, EnvelopeRecipient, NewMessage } from '../model/message.ts';
+import type { EnvelopeRecipient, NewMessage } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import type { Clock } from '../shared/clock.ts';
 import { isAscii } from '../shared/domain-name.ts';
 import { spkiPin } from '../shared/spki.ts';
 import { type Access, type ClientRule, type Credentials, plainAddress } from './access.ts';
+import { type Arrival, takeIn } from './arrival.ts';
 import { type Opening, readMail, readRcpt } from './envelope.ts';
 import type { Gate } from './gate.ts';
-import { type ContentRules, Intake } from './intake.ts';
+import type { ContentRules } from './intake.ts';
 import { receivedHeader } from './received-header.ts';
 import { type Refusal, refusalText, refuse } from './refusal.ts';
-import type { Draft, Spool } from './spool.ts';
+import type { Spool } from './spool.ts';
 import { type LineFault, Wire } from './wire.ts';
 
 /** What all conversations share. */
@@ -52,22 +53,15 @@ interface Transaction extends Opening {
   refusedSome: boolean;
 }
 
-/** A message whose content is on its way in. */
-interface Arrival {
-  readonly transaction: Transaction;
-  readonly id: string;
-  readonly receivedAt: number;
-}
+type Stored = Extract<Arrival, { kind: 'stored' }>;
 
 /** Commands that led to nothing, one after another, until the client is shown the door. */
 const FRUITLESS_AT_MOST = 100;
 const ERRORS_AT_MOST = 20;
-/** An oversized message is read to its end, for the sake of a clean reply, up to this many times the limit. */
-const PATIENCE = 2;
-
 const HTTP = /^(?:OPTIONS|GET|HEAD|POST|PUT|PATCH|DELETE|TRACE|CONNECT) \S+ HTTP\/\d/i;
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
+/** Emits `gone` when its connection is closed. */
 export class Session extends SMTPConnection {
   readonly #desk: Desk;
   #candidates: readonly ClientRule[] = [];
@@ -186,6 +180,7 @@ export class Session extends SMTPConnection {
     if (this.#counted === 'inside') this.#desk.gate.leave(this.peer);
     if (this.#counted === 'lingering') this.#desk.gate.unlinger();
     this.#counted = 'no';
+    this.emit('gone');
   }
 
   #dispatch(line: string): void {
@@ -323,81 +318,53 @@ export class Session extends SMTPConnection {
     const timer = setTimeout(() => {
       if (wire._dataMode) this.#tooSlow();
     }, this.#desk.messageMs);
-    void this.#takeIn({ transaction, id, receivedAt }, stream).then((over) => {
+    stream.once('end', () => {
+      this.#storing = true;
+    });
+    const { content, spool } = this.#desk;
+    const header = this.#trace(transaction, id, receivedAt);
+    const { client, sender, recipients, smtputf8, body: declared, ret, envid } = transaction;
+    const arriving = takeIn(stream, header, content, spool.draft(id), (facts, body) => {
+      const envelope = { sender, recipients: [...recipients.values()], smtputf8, body: declared, ret, envid };
+      return this.#desk.accept({ id, receivedAt, client: client.name, envelope, content: facts, body });
+    });
+    void arriving.then((arrival) => {
       clearTimeout(timer);
-      this.#afterMessage(over);
+      this._dataStream = false;
+      this.#storing = false;
+      this.#answer(arrival, transaction, { queueId: id, client: client.name, sender });
+      this._resetSession();
+      this.#deadline?.refresh();
       if (!this._closing && !this._closed) wire.continue();
     });
     this.send(354, 'End data with <CR><LF>.<CR><LF>', false);
   }
 
-  #afterMessage(over: 'answered' | 'gone' | 'flooded'): void {
-    this._dataStream = false;
-    this.#storing = false;
-    this._resetSession();
-    this.#deadline?.refresh();
-    if (this._closing || this._closed) return;
-    if (over !== 'answered') this.close();
-    else if (this.#draining) this.#hangUp(refuse('shutting-down', ''));
-  }
-
-  /**
-   * Takes one message to its end and answers for it. Never rejects.
-   *
-   * @returns `gone` when the client left first, `flooded` when it went on sending far beyond the limit
-   */
-  async #takeIn(arrival: Arrival, stream: AsyncIterable<Buffer>): Promise<'answered' | 'gone' | 'flooded'> {
-    const { id, transaction, receivedAt } = arrival;
-    const { content: rules, spool, log } = this.#desk;
-    const about = { queueId: id, client: transaction.client.name, sender: transaction.sender };
-    const intake = new Intake(rules);
-    const draft = spool.draft(id);
-    let complete = false;
-    try {
-      const header = this.#trace(transaction, id, receivedAt);
-      const keep = keeper(draft);
-      await keep(header);
-      let arrived = 0;
-      for await (const chunk of stream) {
-        arrived += chunk.length;
-        if (arrived > PATIENCE * rules.messageBytes) {
-          this.#report(refuse('message-too-big', `${rules.messageBytes} octets are allowed`), about);
-          return 'flooded';
-        }
-        await keep(intake.push(chunk));
-      }
-      complete = true;
-      this.#storing = true;
-      const failure = await keep(intake.finish());
-      if (intake.refusal) {
-        this.#report(intake.refusal, about);
-      } else {
-        if (failure) throw failure.error;
-        const size = header.length + intake.size;
-        const content = { size, eightBit: intake.eightBit, utf8Header: intake.utf8Header };
-        await this.#store(arrival, content, await draft.finish());
-        this.#tellAccepted(transaction, about, size, intake.longLines);
-      }
-    } catch (error) {
-      if (!complete) {
-        log.debug('a client left before its message was complete', { peer: this.peer, queueId: id });
-        return 'gone';
-      }
-      log.error('a message could not be stored', { queueId: id, error: String(error) });
-      this.#report(refuse(isFull(error) ? 'storage-full' : 'storage-failed', ''), about);
-    } finally {
-      await draft.discard();
+  #answer(arrival: Arrival, transaction: Transaction, about: Partial<MailEvent>): void {
+    const { log } = this.#desk;
+    switch (arrival.kind) {
+      case 'stored':
+        this.#tellAccepted(transaction, about, arrival);
+        break;
+      case 'refused':
+        if (arrival.error !== null)
+          log.error('a message could not be stored', { ...about, error: String(arrival.error) });
+        this.#report(arrival.refusal, about);
+        break;
+      case 'flooded':
+        this.#report(arrival.refusal, about);
+        this.close();
+        break;
+      case 'gone':
+        log.debug('a client left before its message was complete', { ...about, peer: this.peer });
+        this.close();
+        break;
     }
-    return 'answered';
+    if (this.#draining && !this._closing && !this._closed) this.#hangUp(refuse('shutting-down', ''));
   }
 
-  #store({ id, receivedAt, transaction }: Arrival, content: ContentFacts, body: Body): Promise<void> {
-    const { client, sender, recipients, smtputf8, body: declared, ret, envid } = transaction;
-    const envelope = { sender, recipients: [...recipients.values()], smtputf8, body: declared, ret, envid };
-    return this.#desk.accept({ id, receivedAt, client: client.name, envelope, content, body });
-  }
-
-  #tellAccepted(transaction: Transaction, about: Partial<MailEvent>, size: number, longLines: number): void {
+  #tellAccepted(transaction: Transaction, about: Partial<MailEvent>, stored: Stored): void {
+    const { size, longLines } = stored;
     const { code, status, explanation } = verdictOf('intake-accepted', '');
     const { tls, pin } = transaction;
     this.#errors = 0;
@@ -524,30 +491,10 @@ export class Session extends SMTPConnection {
   }
 }
 
-/** Writes to the draft until that fails once; then the rest is read and dropped, and the error told at the end. */
-function keeper(draft: Draft): (octets: Buffer) => Promise<{ readonly error: unknown } | null> {
-  let failure: { readonly error: unknown } | null = null;
-  return async (octets) => {
-    if (failure || octets.length === 0) return failure;
-    try {
-      await draft.write(octets);
-    } catch (error) {
-      failure = { error };
-    }
-    return failure;
-  };
-}
-
 function decoded(line: Buffer): string | null {
   try {
     return UTF8.decode(line);
   } catch {
     return null;
   }
-}
-
-/** The store or the file system says that there is no room. */
-function isFull(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  return error.name === 'StoreFull' || ('code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT'));
 }

@@ -59,6 +59,16 @@ export class Wire extends SMTPStream {
     else this.#commands(chunk, next);
   }
 
+  /**
+   * Goes on behind a message. The library forgets the way on after it has taken it, and with it that of a second
+   * message that was pipelined behind the first.
+   */
+  override continue(): void {
+    const go = this._continueCallback;
+    this._continueCallback = false;
+    if (typeof go === 'function') go();
+  }
+
   /** A line that its client never ended is no command. */
   override _flushData(): void {
     this.#held = NONE;

@@ -37,6 +37,7 @@ export interface Accepted extends NewMessage {
 
 export interface Fixture {
   readonly receiver: Receiver;
+  readonly options: ReceiverOptions;
   readonly port: number;
   /** Port with TLS from the first octet. */
   readonly tlsPort: number;
@@ -77,7 +78,7 @@ export async function start(changes: Changes = {}): Promise<Fixture> {
   const errors: string[] = [];
   const clients: SmtpClient[] = [];
   let ids = 0;
-  const receiver = createReceiver({
+  const options: ReceiverOptions = {
     hostname: 'relay.test',
     listen: [
       { address: '127.0.0.1', port: 0, tls: 'starttls' },
@@ -103,7 +104,8 @@ export async function start(changes: Changes = {}): Promise<Fixture> {
     },
     ...changes,
     limits: { ...LIMITS, ...changes.limits },
-  });
+  };
+  const receiver = createReceiver(options);
   await receiver.listen();
   const [port = 0, tlsPort = 0] = receiver.addresses().map((address) => address.port);
   const connect = async (from?: string): Promise<SmtpClient> => {
@@ -113,6 +115,7 @@ export async function start(changes: Changes = {}): Promise<Fixture> {
   };
   return {
     receiver,
+    options,
     port,
     tlsPort,
     accepted,

@@ -1,0 +1,297 @@
+import { connect, type Socket } from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { type Changes, type Fixture, start, until } from './fixture.ts';
+
+let fixture: Fixture;
+afterEach(async () => fixture.stop());
+
+const open = async (changes: Changes = {}): Promise<void> => {
+  fixture = await start(changes);
+};
+
+describe('at the door', () => {
+  test('a client that is not named is told so at once, with a reason', async () => {
+    await open({ clients: [] });
+    const client = await fixture.connect();
+    expect(await client.reply()).toMatchObject({ code: 554, status: '5.7.1' });
+    await client.closed();
+    expect(fixture.events).toMatchObject([{ event: 'refused', code: 'client-unknown', peer: '127.0.0.1' }]);
+  });
+
+  test('trap 13 connections are limited for each client and in total: 421 4.7.0', async () => {
+    await open({ limits: { connections: 3, connectionsPerClient: 2 } });
+    const first = await fixture.greeted('127.0.0.2');
+    await fixture.greeted('127.0.0.2');
+    const third = await fixture.connect('127.0.0.2');
+    expect(await third.reply()).toMatchObject({
+      code: 421,
+      status: '4.7.0',
+      text: expect.stringContaining('127.0.0.2'),
+    });
+    await fixture.greeted('127.0.0.3');
+    const fifth = await fixture.connect('127.0.0.4');
+    expect(await fifth.reply()).toMatchObject({
+      code: 421,
+      status: '4.7.0',
+      text: expect.stringContaining('in total'),
+    });
+    first.destroy();
+    await until(async () => (await (await fixture.connect('127.0.0.2')).reply()).code === 220);
+  });
+
+  test('a crowd that is refused does not pile up', async () => {
+    await open({ clients: [] });
+    // They stay when they are told to go.
+    const crowd = Array.from({ length: 280 }, () => connect({ port: fixture.port, allowHalfOpen: true }));
+    const heard = await Promise.all(crowd.map((socket) => firstWords(socket)));
+    for (const socket of crowd) socket.destroy();
+    expect(heard.filter((words) => words.startsWith('554 5.7.1 ')).length).toBe(200);
+    expect(heard.filter((words) => words === '').length).toBe(80);
+  });
+});
+
+/** What a socket hears before its other side ends or goes away. */
+function firstWords(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    let words = '';
+    socket.on('data', (chunk) => {
+      words += chunk.toString();
+    });
+    socket.on('error', () => resolve(words));
+    socket.on('end', () => resolve(words));
+    socket.on('close', () => resolve(words));
+  });
+}
+
+describe('clients that are slow', () => {
+  test('trap 13 silence ends a conversation', async () => {
+    await open({ limits: { idleMs: 100 } });
+    const client = await fixture.greeted();
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.4.2' });
+    await client.closed();
+  });
+
+  test('trap 13 a command that drips in octet by octet does too', async () => {
+    await open({ limits: { idleMs: 300 } });
+    const client = await fixture.greeted();
+    const drip = setInterval(() => client.raw('x'), 20);
+    const reply = await client.reply();
+    clearInterval(drip);
+    expect(reply).toMatchObject({ code: 421, status: '4.4.2' });
+  });
+
+  test('trap 13 content has a time of its own, whatever still trickles in', async () => {
+    await open({ limits: { idleMs: 200, messageMs: 600 } });
+    const client = await fixture.greeted();
+    await client.say('MAIL FROM:<a@a.test>', 'RCPT TO:<b@b.test>', 'DATA');
+    const began = performance.now();
+    const drip = setInterval(() => client.raw('x\r\n'), 20);
+    const reply = await client.reply();
+    clearInterval(drip);
+    expect(reply).toMatchObject({ code: 421, status: '4.4.2' });
+    expect(performance.now() - began).toBeGreaterThan(400);
+    expect(fixture.accepted).toEqual([]);
+    expect(fixture.events).toMatchObject([{ event: 'refused', code: 'client-timeout', sender: 'a@a.test' }]);
+  });
+
+  test('silence in the content ends it, and nothing is accepted', async () => {
+    await open({ limits: { idleMs: 100 } });
+    const client = await fixture.greeted();
+    await client.say('MAIL FROM:<a@a.test>', 'RCPT TO:<b@b.test>', 'DATA');
+    client.raw('x\r\n.');
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.4.2' });
+    expect(fixture.accepted).toEqual([]);
+  });
+
+  test('a client that waits for the store is not silent', async () => {
+    let done: () => void = () => undefined;
+    const stored = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    await open({ limits: { idleMs: 100 }, accept: () => stored });
+    const client = await fixture.greeted();
+    const reply = client.send('a@a.test', ['b@b.test'], 'x\r\n');
+    setTimeout(done, 500);
+    expect(await reply).toMatchObject({ code: 250 });
+  });
+
+  test('a handshake that never ends is ended', async () => {
+    await open({ limits: { idleMs: 100 } });
+    const client = await fixture.greeted();
+    client.raw('STARTTLS\r\n');
+    await client.reply();
+    const drip = setInterval(() => client.raw('\x16'), 30);
+    await client.closed();
+    clearInterval(drip);
+    expect((await fixture.greeted()).socket.destroyed).toBe(false);
+  });
+
+  test('a client that floods commands and reads no reply is made to wait', async () => {
+    await open();
+    const client = await fixture.greeted();
+    client.socket.pause();
+    const mails = 'MAIL FROM:<a@a.test>\r\nRSET\r\n'.repeat(40);
+    client.raw(mails);
+    client.socket.resume();
+    for (let i = 0; i < 80; i++) expect(await client.reply()).toMatchObject({ code: 250 });
+  });
+});
+
+describe('clients that talk nonsense', () => {
+  test('HTTP is refused, and nothing of its body is a command', async () => {
+    await open();
+    const client = await fixture.connect();
+    await client.reply();
+    client.raw('POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@a.test>\r\n');
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.7.0' });
+    expect(await client.replyOrEnd()).toBeNull();
+  });
+
+  test('a TLS hello on the plain port is refused', async () => {
+    await open();
+    const client = await fixture.connect();
+    await client.reply();
+    client.raw(Buffer.from('160301020001000001fc0303', 'hex'));
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.7.0' });
+    await client.closed();
+  });
+
+  test('SMUG-04 commands that end in a bare LF are refused', async () => {
+    await open();
+    const client = await fixture.greeted();
+    client.raw('MAIL FROM:<a@a.test>\nRCPT TO:<b@b.test>\r\nDATA\n');
+    expect(await client.reply()).toMatchObject({ code: 500, status: '5.5.2' });
+    expect(await client.reply()).toMatchObject({ code: 503, status: '5.5.1' });
+    expect(await client.reply()).toMatchObject({ code: 500, status: '5.5.2' });
+  });
+
+  test.each([
+    ['a NUL', 'NOOP\0\r\n'],
+    ['a bare CR', 'NOOP\rRSET\r\n'],
+    ['a control character', 'NOOP \x01\r\n'],
+    ['no UTF-8', Buffer.from([0x4e, 0x4f, 0x4f, 0x50, 0x20, 0xff, 0x0d, 0x0a])],
+  ])('INJ-02 a command with %s is refused', async (_, octets) => {
+    await open();
+    const client = await fixture.greeted();
+    client.raw(octets);
+    expect(await client.reply()).toMatchObject({ code: 500, status: '5.5.2' });
+    expect(await client.one('NOOP')).toMatchObject({ code: 250 });
+  });
+
+  test.each(['x'.repeat(100_000), `${'x'.repeat(3000)}\r\n`])(
+    'a command line without end is refused',
+    async (octets) => {
+      await open();
+      const client = await fixture.greeted();
+      client.raw(octets);
+      expect(await client.reply()).toMatchObject({ code: 500, status: '5.5.2' });
+      await client.closed();
+    },
+  );
+
+  test('after 20 errors the conversation ends', async () => {
+    await open();
+    const client = await fixture.greeted();
+    client.raw('FOO\r\n'.repeat(30));
+    for (let i = 0; i < 20; i++) expect(await client.reply()).toMatchObject({ code: 500 });
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.7.0' });
+    expect(await client.replyOrEnd()).toBeNull();
+  });
+
+  test('after 100 commands without a message the conversation ends', async () => {
+    await open();
+    const client = await fixture.greeted();
+    client.raw('NOOP\r\n'.repeat(200));
+    for (let i = 0; i < 99; i++) expect(await client.reply()).toMatchObject({ code: 250 });
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.7.0' });
+    expect(await client.replyOrEnd()).toBeNull();
+  });
+
+  test('many wrong recipients do not end the conversation: the message still goes to the others', async () => {
+    await open();
+    const client = await fixture.greeted();
+    await client.one('MAIL FROM:<a@a.test>');
+    for (const reply of await client.say(...Array<string>(60).fill('RCPT TO:<bad>'))) expect(reply.code).toBe(501);
+    await client.say('RCPT TO:<b@b.test>', 'DATA');
+    client.raw('x\r\n.\r\n');
+    expect(await client.reply()).toMatchObject({ code: 250 });
+  });
+
+  test.each(['EHLO', 'HELO', 'EHLO a b', `EHLO ${'x'.repeat(256)}`])('%s is 501', async (line) => {
+    await open();
+    const client = await fixture.connect();
+    await client.reply();
+    expect(await client.one(line)).toMatchObject({ code: 501, status: '5.5.4' });
+  });
+
+  test('random octets never crash it', async () => {
+    await open({ limits: { connections: 500, connectionsPerClient: 500 } });
+    let seed = 20261122;
+    const random = (): number => {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      return seed / 2 ** 32;
+    };
+    const words = [
+      'EHLO x',
+      'MAIL FROM:<a@a.test>',
+      'RCPT TO:<b@b.test>',
+      'DATA',
+      '.',
+      'RSET',
+      '\r\n',
+      '\n',
+      '\r',
+      '\0',
+      'x',
+      'STARTTLS',
+    ];
+    for (let round = 0; round < 60; round++) {
+      const client = await fixture.connect();
+      for (let i = 0; i < 30; i++) {
+        const word = words[Math.floor(random() * words.length)] ?? '';
+        client.raw(
+          random() < 0.2 ? Buffer.from([Math.floor(random() * 256)]) : `${word}${random() < 0.8 ? '\r\n' : ''}`,
+        );
+      }
+      client.socket.end();
+    }
+    const client = await fixture.greeted();
+    expect(await client.one('NOOP')).toMatchObject({ code: 250 });
+    expect(fixture.errors).toEqual([]);
+  });
+});
+
+describe('stopping', () => {
+  test('an idle client hears 421 4.3.2', async () => {
+    await open();
+    const client = await fixture.greeted();
+    const stopped = fixture.receiver.close(5000);
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.3.2' });
+    await client.closed();
+    client.destroy();
+    await stopped;
+  });
+
+  test('a message under way is finished first', async () => {
+    await open();
+    const client = await fixture.greeted();
+    await client.say('MAIL FROM:<a@a.test>', 'RCPT TO:<b@b.test>', 'DATA');
+    const stopped = fixture.receiver.close(10_000);
+    client.raw('x\r\n.\r\n');
+    expect(await client.reply()).toMatchObject({ code: 250 });
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.3.2' });
+    client.destroy();
+    await stopped;
+    expect(fixture.accepted).toHaveLength(1);
+  });
+
+  test('one that takes too long is ended, and not accepted', async () => {
+    await open();
+    const client = await fixture.greeted();
+    await client.say('MAIL FROM:<a@a.test>', 'RCPT TO:<b@b.test>', 'DATA');
+    const stopped = fixture.receiver.close(50);
+    expect(await client.reply()).toMatchObject({ code: 421, status: '4.3.2' });
+    await stopped;
+    expect(fixture.accepted).toEqual([]);
+  });
+});
