@@ -16,7 +16,7 @@ import type { Trouble } from '../model/route.ts';
 import { type Dialled, type Dialling, dial, type Judge, type Target } from './connect.ts';
 import { Ledger } from './outcomes.ts';
 import { clientContext } from './peer-certificates.ts';
-import { DEFAULT_LIMITS, type Place, Pool, type PoolLimits } from './pool.ts';
+import { DEFAULT_LIMITS, type Place, Pool, type Poolable, type PoolLimits } from './pool.ts';
 import { transact } from './session.ts';
 import type { SmtpConnection } from './smtp-connection.ts';
 import { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
@@ -55,11 +55,10 @@ export interface Deliverer {
 }
 
 /** One open connection, with what it proved. */
-interface Session {
+interface Session extends Poolable {
   readonly dialled: Extract<Dialled, { kind: 'ready' }>;
-  readonly messages: number;
-  readonly onEnd: (callback: () => void) => void;
-  readonly quit: () => Promise<void>;
+  /** How many were sent over it. */
+  messages: number;
 }
 
 const STOPPING: Trouble = { code: 'shutting-down', detail: '' };
@@ -104,7 +103,9 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
     const session: Session = {
       dialled,
       messages: 0,
-      onEnd: (callback) => void connection.once('end', callback),
+      get usable() {
+        return connection.usable;
+      },
       quit: () => connection.quit(),
     };
     place.leave(keepable(session));
@@ -113,16 +114,15 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
     return { ...transaction, connection: facts };
   }
 
-  /** The session one message older, when it may be kept; else it is ended. */
+  /** The session after one more message, when it may be kept; else it is ended. */
   function keepable(session: Session): Session | null {
-    const { connection, facts } = session.dialled;
-    const messages = session.messages + 1;
+    const { facts } = session.dialled;
+    session.messages++;
     // After a fallback the next message tries TLS again.
     const fellBack = facts.code === 'clear-handshake-failed' || facts.code === 'clear-starttls-refused';
-    if (connection.usable && !stopping && !fellBack && messages < limits.messagesPerConnection) {
-      return { ...session, messages };
-    }
-    void connection.quit();
+    const young = session.messages < limits.messagesPerConnection;
+    if (session.usable && !stopping && !fellBack && young) return session;
+    void session.quit();
     return null;
   }
 

@@ -3,13 +3,13 @@
  *
  * A key says all that a connection was made for: host, address, port and the whole policy. Only what was asked for
  * under the very same key is used again (RFC 7672 §2.2: a connection proves what it was made to prove, no more).
- * The pool knows nothing of mail: what it keeps can only be ended, and tells when it has ended by itself.
+ * The pool knows nothing of mail: what it keeps can be ended, and tells whether it has ended by itself.
  */
 
 /** What the pool keeps. */
 export interface Poolable {
-  /** Calls back once when the connection ends by itself. */
-  readonly onEnd: (callback: () => void) => void;
+  /** False once it has ended by itself. */
+  readonly usable: boolean;
   /** Ends it politely; never rejects. */
   readonly quit: () => Promise<void>;
 }
@@ -111,12 +111,11 @@ export class Pool<Kept extends Poolable> {
     const timer = setTimeout(() => void this.#end(idle), this.#limits.idleMs);
     const idle: Idle<Kept> = { key, host, connection, timer };
     this.#idle.add(idle);
-    connection.onEnd(() => this.#forget(idle));
   }
 
   /** The newest is the likeliest to be alive, and lets the others run out when there is less to do. */
   #takeIdle(key: string): Kept | null {
-    const idle = [...this.#idle].findLast((candidate) => candidate.key === key);
+    const idle = [...this.#idle].findLast(({ key: made, connection }) => made === key && connection.usable);
     if (!idle) return null;
     this.#forget(idle);
     return idle.connection;

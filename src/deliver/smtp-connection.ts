@@ -225,6 +225,8 @@ export class SmtpConnection extends Base {
       this.#arm('final');
       dots.end();
     });
+    // What ended before it was listened to will not say so again.
+    if (body.destroyed || body.readableEnded) unreadable(body.errored?.message ?? 'it ended early');
     dots.on('error', () => undefined);
     dots.pipe(socket, { end: false });
     body.pipe(dots, { end: false });

@@ -10,11 +10,11 @@ import { createSecureContext, type SecureContextOptions, TLSSocket } from 'node:
 export type Say =
   | string
   | Buffer
-  /** FIN after what is said. */
+  /** These octets, then FIN. */
   | { readonly close: string | Buffer }
   /** RST, or as near as the system lets us. */
   | 'reset'
-  /** Nothing, for ever. */
+  /** Nothing, from now on. */
   | 'hang'
   /** One octet at a time, without end when it does not end in a newline. */
   | { readonly drip: string; readonly everyMs: number };
@@ -88,13 +88,15 @@ export interface SmtpHost {
   readonly change: (script: Partial<HostOptions>) => void;
   /** Says something unasked in every open conversation, or cuts them all. */
   readonly interject: (say: Say) => void;
+  /** From the next DATA on nothing is read any more. */
+  readonly deafen: () => void;
   readonly close: () => Promise<void>;
 }
 
 const GOOD_EXTENSIONS = ['PIPELINING', 'SIZE 10485760', '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES'];
 
 export async function startSmtpHost(options: HostOptions = {}): Promise<SmtpHost> {
-  let script: HostOptions = options;
+  let script: HostOptions & { readonly deaf?: boolean } = options;
   const conversations: Conversation[] = [];
   const sockets = new Set<Socket>();
   const talks = new Set<Talk>();
@@ -139,6 +141,9 @@ export async function startSmtpHost(options: HostOptions = {}): Promise<SmtpHost
     interject: (say) => {
       for (const talk of talks) talk.say(say);
     },
+    deafen: () => {
+      script = { ...script, deaf: true };
+    },
     close: async () => {
       for (const socket of sockets) socket.destroy();
       await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -147,17 +152,18 @@ export async function startSmtpHost(options: HostOptions = {}): Promise<SmtpHost
 }
 
 class Talk {
-  readonly #script: () => HostOptions;
+  readonly #script: () => HostOptions & { readonly deaf?: boolean };
   readonly #conversation: Conversation;
   #socket: Socket;
   #underTls = false;
+  #mute = false;
   #held = Buffer.alloc(0);
   #mail: string | null = null;
   #rcpt: string[] = [];
   #asked = 0;
   #content: Buffer[] | null = null;
 
-  constructor(socket: Socket, conversation: Conversation, script: () => HostOptions) {
+  constructor(socket: Socket, conversation: Conversation, script: () => HostOptions & { readonly deaf?: boolean }) {
     this.#socket = socket;
     this.#conversation = conversation;
     this.#script = script;
@@ -167,13 +173,16 @@ class Talk {
 
   say(say: Say): void {
     const socket = this.#socket;
-    if (socket.destroyed) return;
+    if (socket.destroyed || this.#mute) return;
     if (typeof say === 'string' && say !== 'reset' && say !== 'hang') socket.write(withNewline(say));
     else if (Buffer.isBuffer(say)) socket.write(say);
     else if (say === 'reset') this.#reset();
-    else if (say === 'hang') return;
-    else if ('close' in say) socket.end(typeof say.close === 'string' ? withNewline(say.close) : say.close);
-    else this.#drip(say);
+    else if (say === 'hang') this.#mute = true;
+    else if ('close' in say) socket.end(say.close);
+    else {
+      this.#mute = true;
+      this.#drip(say);
+    }
   }
 
   #entry<Key extends keyof Script>(key: Key): Script[Key] {
@@ -246,7 +255,7 @@ class Talk {
         this.#forget();
         return this.#entry('rset') ?? '250 2.0.0 ok';
       case 'QUIT':
-        return this.#entry('quit') ?? { close: '221 2.0.0 bye' };
+        return this.#entry('quit') ?? { close: '221 2.0.0 bye\r\n' };
       default:
         return '502 5.5.2 unknown command';
     }
@@ -293,6 +302,7 @@ class Talk {
 
   #takeContent(chunk: Buffer): void {
     if (!this.#content) return;
+    if (this.#script().deaf) this.#socket.pause();
     this.#content.push(chunk);
     this.#conversation.contentOctets += chunk.length;
     const early = this.#entry('early');
