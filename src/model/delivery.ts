@@ -54,7 +54,7 @@ export interface Outcome {
   readonly address: string | null;
   /** Last words of the remote host on this recipient, sanitised. */
   readonly reply: string | null;
-  /** True when the next hop took over the duty to report success (it offers DSN, RFC 3461 §5.2.7.3). */
+  /** True when the next hop took over the duty to report success (it offers DSN, RFC 3461 §5.2.1). */
   readonly dsnPassedOn: boolean;
   /** What the log shall say besides: policy, verdict, TLS and DNSSEC facts of the connection that decided. */
   readonly log?: Partial<MailEvent>;

@@ -16,7 +16,7 @@ export interface WireHandlers {
   readonly fault: (fault: LineFault, next: () => void) => void;
 }
 
-/** Octets in a command line: 512, and what ENVID, ORCPT and long addresses add (RFC 3461 §7.2, RFC 6531 §3.4). */
+/** Octets in a command line: 512, and what ENVID, ORCPT and long addresses add (RFC 3461 §4, RFC 6531 §3.4). */
 const LINE_OCTETS = 2048;
 /** Lines handled in one go before other connections have their turn. */
 const LINES_AT_ONCE = 100;

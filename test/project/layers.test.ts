@@ -28,7 +28,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
 function importsOf(file: string): string[] {
   const text = readFileSync(file, 'utf8');
   return [
-    ...text.matchAll(/^(?:import|export)\b[^'"]*?['"]([^'"]+)['"]/gm),
+    ...text.matchAll(/^(?:import|export)\s+(?:type\s+)?(?:[\w*{][^'";]*?\sfrom\s+)?['"]([^'"]+)['"]/gm),
     ...text.matchAll(/import\(['"]([^'"]+)['"]\)/g),
   ].map(([, target = '']) => target);
 }
