@@ -1,5 +1,7 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { DnsAnswer } from '../../src/model/dns.ts';
@@ -547,4 +549,13 @@ test('NODE-21 DNS-07 whatever a server sends, the client answers, and calls noth
     }),
     { numRuns: 300 },
   );
+});
+
+test('NODE-26 nothing of ours asks the resolver of Node or of the system, which hide the AD bit', () => {
+  const sources = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  const imports = sources.filter((file) =>
+    /from '(node:)?dns(\/promises)?'/.test(readFileSync(join('src', file), 'utf8')),
+  );
+  expect(sources.length).toBeGreaterThan(10);
+  expect(imports).toEqual([]);
 });
