@@ -71,10 +71,12 @@ export class Ledger {
 
   /**
    * The conversation ended before the message was sent. Where a recipient was already refused for good that word
-   * stands and the others wait; else another address may be asked.
+   * stands and the others wait; else another address may be asked. After garbage no earlier word stands: the host
+   * and we may have lost count of who was meant.
    */
   brokenOff(trouble: Trouble): Transaction {
-    const refused = [...this.#outcomes.values()].some(({ result }) => result === 'bounced');
+    const inStep = trouble.code !== 'remote-garbage';
+    const refused = inStep && [...this.#outcomes.values()].some(({ result }) => result === 'bounced');
     return refused ? this.settleOthers(trouble) : { kind: 'useless', trouble };
   }
 

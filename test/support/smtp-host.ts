@@ -100,7 +100,7 @@ export async function startSmtpHost(options: HostOptions = {}): Promise<SmtpHost
   const conversations: Conversation[] = [];
   const sockets = new Set<Socket>();
   const talks = new Set<Talk>();
-  const server: Server = createServer((socket) => {
+  const server: Server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     const conversation: Conversation = {
       commands: [],
