@@ -168,7 +168,7 @@ function say(line: string, log: UnboundLog): void {
   if (words === undefined) return;
   const message = `unbound: ${words}`;
   if (level === 'error' || level === 'fatal') log.error(message);
-  else if (level === 'warning' || level === 'notice') log.warn(message);
+  else if (level === 'warning') log.warn(message);
   else log.debug(message);
 }
 
