@@ -2,6 +2,7 @@
  * What becomes of the content of a message on its way in: every octet is looked at once, newlines are made CRLF or
  * refused, and it is told what the message needs of the next host. Nothing else changes, whatever the chunks.
  */
+import { isAscii } from 'node:buffer';
 import { type Refusal, refuse } from './refusal.ts';
 
 export interface ContentRules {
@@ -94,40 +95,48 @@ export class Intake {
     return this.#keep(CRLF);
   }
 
+  /** Line by line, with the searching left to the runtime: octet by octet it takes four times as long. */
   #look(octets: Buffer): Buffer {
-    const repairs: number[] = [];
     const isFirst = this.#size === 0 && this.#column === 0 && (octets[0] === SPACE || octets[0] === TAB);
     if (isFirst) this.#inHeader = false;
-    for (let i = 0; i < octets.length; i++) {
-      const octet = octets[i] ?? NUL;
-      if (octet === CR && octets[i + 1] === LF) {
-        i++;
-        this.#endLine();
-      } else if (octet === CR || octet === LF) {
-        if (this.#rules.bareNewlines === 'reject') {
-          this.#stop(refuse('message-has-bare-newline', octet === CR ? 'a CR without LF' : 'an LF without CR'));
-          return NOTHING;
-        }
-        repairs.push(i);
-        this.#endLine();
-      } else if (octet === NUL) {
-        this.#stop(refuse('message-has-nul', ''));
-        return NOTHING;
-      } else {
-        if (octet > 127) {
-          this.#eightBit = true;
-          if (this.#inHeader) this.#utf8Header = true;
-        }
-        if (this.#inHeader && this.#matched >= 0) this.#matchReceived(octet);
-        if (++this.#column > this.#lineLimit) {
-          this.#stop(refuse('message-line-too-long', `more than ${this.#lineLimit} octets`));
-        }
-        if (this.#refusal) return NOTHING;
-      }
+    if (octets.includes(NUL)) this.#stop(refuse('message-has-nul', ''));
+    const ascii = isAscii(octets);
+    if (!ascii) this.#eightBit = true;
+
+    const repairs: number[] = [];
+    let cr = -1;
+    let lf = -1;
+    for (let at = 0; at < octets.length; ) {
+      if (cr < at) cr = indexOrEnd(octets, CR, at);
+      if (lf < at) lf = indexOrEnd(octets, LF, at);
+      const end = Math.min(cr, lf);
+      this.#text(octets.subarray(at, end), ascii);
+      if (end === octets.length || this.#refusal) break;
+      const proper = lf === cr + 1 && lf < octets.length;
+      if (!proper) repairs.push(end);
+      this.#endLine();
+      at = proper ? end + 2 : end + 1;
     }
+    if (repairs.length > 0 && this.#rules.bareNewlines === 'reject') {
+      this.#stop(
+        refuse('message-has-bare-newline', octets[repairs[0] ?? 0] === CR ? 'a CR without LF' : 'an LF without CR'),
+      );
+    }
+    if (this.#refusal) return NOTHING;
     const kept = repairs.length === 0 ? octets : repaired(octets, repairs);
     // A first line that begins with a space would become a part of our own header. It is none of a header anyway.
     return isFirst ? Buffer.concat([CRLF, kept]) : kept;
+  }
+
+  /** A line, or a part of one, without what ends it. */
+  #text(text: Buffer, ascii: boolean): void {
+    this.#column += text.length;
+    if (this.#column > this.#lineLimit) {
+      this.#stop(refuse('message-line-too-long', `more than ${this.#lineLimit} octets`));
+    }
+    if (!this.#inHeader) return;
+    if (!ascii && !isAscii(text)) this.#utf8Header = true;
+    for (let i = 0; i < text.length && this.#matched >= 0; i++) this.#matchReceived(text[i] ?? NUL);
   }
 
   #endLine(): void {
@@ -160,6 +169,11 @@ export class Intake {
   #stop(refusal: Refusal): void {
     this.#refusal ??= refusal;
   }
+}
+
+function indexOrEnd(octets: Buffer, octet: number, from: number): number {
+  const index = octets.indexOf(octet, from);
+  return index < 0 ? octets.length : index;
 }
 
 /** The octets with a CRLF in the place of each newline that stands at one of `places`. */
