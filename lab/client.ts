@@ -55,15 +55,33 @@ export async function send(relay: Relay, own: ClientCertificate, letter: Letter)
 
     say = dialogue(secured);
     await say('EHLO legacy.office.test');
-    await say(`MAIL FROM:<${letter.sender}>${isSevenBit(letter.content) ? '' : ' BODY=8BITMIME'}`);
-    for (const recipient of letter.recipients) await say(`RCPT TO:<${recipient}>`);
-    await say('DATA');
-    const reply = await say(`${stuffed(letter.content)}.`, 'latin1');
-    await say('QUIT');
+    const reply = await hand(say, letter);
     return { reply, tls: secured.getProtocol() ?? '' };
   } finally {
     plain.destroy();
   }
+}
+
+/** Hands a letter in without TLS, as a program does to the mail server on its own machine. Resolves to the reply. */
+export async function submit({ address, port }: Omit<Relay, 'pin'>, letter: Letter): Promise<string> {
+  const socket = createConnection({ host: address, port });
+  try {
+    const say = dialogue(socket);
+    await say(null);
+    await say('EHLO app.office.test');
+    return await hand(say, letter);
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function hand(say: Say, { sender, recipients, content }: Letter): Promise<string> {
+  await say(`MAIL FROM:<${sender}>${isSevenBit(content) ? '' : ' BODY=8BITMIME'}`);
+  for (const recipient of recipients) await say(`RCPT TO:<${recipient}>`);
+  await say('DATA');
+  const reply = await say(`${stuffed(content)}.`, 'latin1');
+  await say('QUIT');
+  return reply;
 }
 
 type Say = (line: string | null, encoding?: BufferEncoding) => Promise<string>;
