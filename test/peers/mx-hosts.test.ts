@@ -73,7 +73,9 @@ const HOSTS = [
 
 const MESSAGE = [
   `From: Alice <alice@${HOME}>`,
-  'To: Bob',
+  'To: Bob <bob@example.test>',
+  'Date: Sun, 01 Nov 2026 10:00:00 +0100',
+  'Message-ID: <1@office.test>',
   'Subject: =?utf-8?q?Caf=C3=A9?=',
   'MIME-Version: 1.0',
   'Content-Type: text/plain; charset=utf-8',
@@ -187,7 +189,6 @@ describe.each(HOSTS)('$software as a receiving host', ({ software, domain, progr
       );
       expect(leaves).toMatchObject({ code: 'dane-ee', verdict: 'authenticated' });
       await expect.poll(arrived, { timeout: 30_000 }).toHaveLength(before + 1);
-      expect(JSON.parse((await relay.command('queue', 'list', '--json')).stdout)).toEqual([]);
     },
   );
 });

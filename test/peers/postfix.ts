@@ -64,6 +64,8 @@ function own({ queue, data, log }: Record<'queue' | 'data' | 'log', string>): st
     'inet_protocols = ipv4',
     'mynetworks = 127.0.0.0/8',
     'mydestination =',
+    // Headers are left as they come, from neighbours too.
+    'local_header_rewrite_clients =',
     'alias_maps =',
     'alias_database =',
     'local_recipient_maps =',
