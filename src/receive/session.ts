@@ -59,7 +59,7 @@ type Stored = Extract<Arrival, { kind: 'stored' }>;
 const FRUITLESS_AT_MOST = 100;
 const ERRORS_AT_MOST = 20;
 const HTTP = /^(?:OPTIONS|GET|HEAD|POST|PUT|PATCH|DELETE|TRACE|CONNECT) \S+ HTTP\/\d/i;
-const UTF8 = new TextDecoder('utf-8', { fatal: true });
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Emits `gone` when its connection is closed. */
 export class Session extends SMTPConnection {

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { createReceiver } from '../../src/receive/server.ts';
 import { type Changes, type Fixture, start, until } from './fixture.ts';
 
 let fixture: Fixture;
@@ -259,6 +260,18 @@ describe('clients that talk nonsense', () => {
     expect(await client.one('NOOP')).toMatchObject({ code: 250 });
     expect(fixture.errors).toEqual([]);
   });
+});
+
+test('a port that is taken is an error, and no other port stays open', async () => {
+  await open();
+  const port = fixture.port;
+  const listen = [
+    { address: '127.0.0.1', port: 0, tls: 'starttls' as const },
+    { address: '127.0.0.1', port, tls: 'starttls' as const },
+  ];
+  const second = createReceiver({ ...fixture.options, listen });
+  await expect(second.listen()).rejects.toThrow('EADDRINUSE');
+  expect(second.addresses().map((address) => address.port)).toEqual([0, port]);
 });
 
 describe('stopping', () => {

@@ -106,6 +106,9 @@ describe('the certificate of a client', () => {
     expect(reply.text).toContain('Must issue a STARTTLS command first');
     expect(await client.one('RCPT TO:<b@b.test>')).toMatchObject({ code: 503 });
     expect(await client.one('DATA')).toMatchObject({ code: 503 });
+    // What was seen in the clear is forgotten with the handshake.
+    await client.startTls({ cert: known.cert, key: known.key });
+    expect(await client.one('MAIL FROM:<a@a.test>')).toMatchObject({ code: 250 });
   });
 });
 
