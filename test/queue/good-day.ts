@@ -107,6 +107,8 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
 export interface VirtualClock extends Clock {
   /** Lets time pass: everybody who sleeps until then is woken, in order. */
   readonly pass: (ms: number) => void;
+  /** How many sleep now. */
+  readonly sleepers: () => number;
 }
 
 export function virtualClock(start: number): VirtualClock {
@@ -114,9 +116,10 @@ export function virtualClock(start: number): VirtualClock {
   const sleepers = new Set<{ readonly at: number; readonly wake: () => void }>();
   return {
     now: () => now,
+    sleepers: () => sleepers.size,
     sleep: (ms, signal) =>
       new Promise((resolve) => {
-        if (signal?.aborted) return resolve();
+        if (signal?.aborted || ms <= 0) return resolve();
         const sleeper = {
           at: now + ms,
           wake: () => {

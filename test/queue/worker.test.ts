@@ -1,0 +1,570 @@
+/** The worker on a real store and a clock that the test moves. Only the attempt, the far end of the queue, is played. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Outcome } from '../../src/model/delivery.ts';
+import type { Logger, MailEvent } from '../../src/model/events.ts';
+import type { Batch, NewMessage } from '../../src/model/message.ts';
+import type { MakeNotice } from '../../src/queue/ending.ts';
+import { createSchedule } from '../../src/queue/schedule.ts';
+import { openSqliteStore } from '../../src/queue/sqlite.ts';
+import { type Store, StoreFull } from '../../src/queue/store.ts';
+import { createWorker, type QueueWorker } from '../../src/queue/worker.ts';
+import {
+  DAY,
+  everything,
+  HOUR,
+  MINUTE,
+  MONDAY,
+  message,
+  outcome,
+  terms,
+  unreachable,
+  until,
+  type VirtualClock,
+  virtualClock,
+} from './good-day.ts';
+
+let folder: string;
+let store: Store;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'dane-relay-worker-'));
+  store = await openSqliteStore({ folder, mode: 'relay', reserveBytes: 0 });
+});
+
+afterAll(async () => {
+  await store.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Scene {
+  readonly worker: QueueWorker;
+  readonly clock: VirtualClock;
+  readonly events: MailEvent[];
+  readonly log: string[];
+  /** Batches that were attempted: message and domain. */
+  readonly attempts: string[];
+  readonly notices: string[];
+  /** Waits until everything that is due has been done. */
+  readonly quiet: () => Promise<void>;
+  /** Lets time pass up to the next thing that is due, or for `ms`. */
+  readonly pass: (ms: number) => Promise<void>;
+}
+
+interface Change {
+  readonly attempt?: (batch: Batch) => Promise<readonly Outcome[]>;
+  readonly makeNotice?: MakeNotice;
+  readonly store?: Partial<Store>;
+  readonly concurrency?: number;
+  readonly perDomain?: number;
+}
+
+let running: QueueWorker | null = null;
+
+const everybody = (change: Partial<Outcome>) => async (batch: Batch) =>
+  batch.recipients.map(({ id }) => outcome(id, change));
+
+function scene(change: Change = {}): Scene {
+  const clock = virtualClock(MONDAY);
+  const events: MailEvent[] = [];
+  const log: string[] = [];
+  const attempts: string[] = [];
+  const notices: string[] = [];
+  const say = (text: string): void => void log.push(text);
+  const logger: Logger = { mail: (event) => void events.push(event), debug: say, info: say, warn: say, error: say };
+  const worker = createWorker({
+    store: { ...store, ...change.store },
+    attempt: (batch) => {
+      attempts.push(`${batch.messageId} ${batch.domain}`);
+      return (change.attempt ?? everybody({}))(batch);
+    },
+    makeNotice:
+      change.makeNotice ??
+      (async (kind, batch, entries): Promise<NewMessage> => {
+        const told = entries.map(({ recipient, outcome: { code } }) => `${recipient.address}=${code}`);
+        notices.push(`${kind} ${batch.messageId} ${told.join(' ')}`);
+        return message({ receivedAt: clock.now(), sender: '', to: [batch.envelope.sender] });
+      }),
+    schedule: createSchedule(
+      { retry: [5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR], lifetime: 5 * DAY, delayNotice: 4 * HOUR },
+      () => 0,
+    ),
+    clock,
+    concurrency: change.concurrency ?? 10,
+    perDomain: change.perDomain ?? 5,
+    log: logger,
+    owner: 'node-1',
+  });
+  running = worker;
+  // Both loops asleep and nothing running: the worker has done all it can at this time.
+  const quiet = (): Promise<void> => until(() => worker.idle() && clock.sleepers() >= 2);
+  const pass = async (ms: number): Promise<void> => {
+    clock.pass(ms);
+    await quiet();
+  };
+  return { worker, clock, events, log, attempts, notices, quiet, pass };
+}
+
+beforeEach(async () => {
+  await store.drop({}, MONDAY + 1_000 * DAY);
+});
+
+afterEach(async () => {
+  await running?.drain(0);
+  running = null;
+});
+
+const waiting = async (): Promise<readonly string[]> =>
+  (await store.list({}, MONDAY)).map(({ queueId, recipient, code }) => `${queueId} ${recipient} ${code}`);
+
+describe('an attempt that ends', () => {
+  test('delivered: the message leaves and the log says how', async () => {
+    const { worker, events, quiet, clock } = scene({
+      attempt: async ({ recipients: [{ id }] }) => {
+        clock.pass(250);
+        const log = { verdict: 'authenticated', policy: 'dane', event: 'refused' } as const;
+        return [outcome(id, { log })];
+      },
+    });
+    await store.accept(message({ id: 'ONE' }), terms);
+    worker.start();
+    await quiet();
+    expect(await waiting()).toEqual([]);
+    expect(events).toEqual([
+      {
+        event: 'delivered',
+        queueId: 'ONE',
+        client: 'exchange',
+        sender: 'jan@rijk.example',
+        recipient: 'piet@gemeente.example',
+        domain: 'gemeente.example',
+        host: 'mx1.gemeente.example',
+        address: '192.0.2.1',
+        code: 'dane-ee',
+        status: '2.0.0',
+        explanation: expect.stringMatching(/^Authenticated: .*\.$/),
+        reply: '250 2.0.0 ok',
+        size: 29,
+        delayMs: 250,
+        verdict: 'authenticated',
+        policy: 'dane',
+      },
+    ]);
+  });
+
+  test('TXN-01 three recipients, three ends: one leaves, one waits, one is returned in the same step', async () => {
+    const ends: Readonly<Record<string, Partial<Outcome>>> = {
+      'ok@x.example': {},
+      'later@x.example': { result: 'deferred', code: 'remote-later', status: '4.2.2' },
+      'no@x.example': { result: 'bounced', code: 'remote-refused', status: '5.1.1' },
+    };
+    const { worker, events, notices, attempts, quiet, pass } = scene({
+      attempt: async ({ recipients }) => recipients.map(({ id, address }) => outcome(id, ends[address])),
+    });
+    await store.accept(message({ id: 'ONE', to: Object.keys(ends) }), terms);
+    worker.start();
+    await quiet();
+    expect(events.map(({ event, recipient, status }) => [event, recipient, status]).slice(0, 3)).toEqual([
+      ['delivered', 'ok@x.example', '2.0.0'],
+      ['deferred', 'later@x.example', '4.2.2'],
+      ['bounced', 'no@x.example', '5.1.1'],
+    ]);
+    expect(notices).toEqual(['failed ONE no@x.example=remote-refused']);
+    // The notice is mail like any other, and has been delivered by now.
+    expect(attempts).toEqual(['ONE x.example', expect.stringMatching(/rijk\.example$/)]);
+    expect(await waiting()).toEqual(['ONE later@x.example remote-later']);
+    await pass(5 * MINUTE);
+    expect(attempts).toHaveLength(3);
+  });
+
+  test('TXN-05 recipients that were too many for one transaction are tried again at once', async () => {
+    const { worker, attempts, quiet } = scene({
+      attempt: async ({ recipients }) =>
+        recipients.map(({ id }, index) =>
+          outcome(id, index < 2 ? {} : { result: 'deferred', code: 'remote-too-many-recipients', status: '4.5.3' }),
+        ),
+    });
+    await store.accept(message({ id: 'ONE', to: ['a', 'b', 'c', 'd', 'e'].map((each) => `${each}@x.example`) }), terms);
+    worker.start();
+    await quiet();
+    expect(attempts).toHaveLength(3);
+    expect(await waiting()).toEqual([]);
+  });
+
+  test('DSN-03 success is reported where it was asked for and the next host does not', async () => {
+    const passedOn = (batch: Batch): boolean => batch.domain === 'dsn.example';
+    const { worker, notices, quiet } = scene({
+      attempt: async (batch) => batch.recipients.map(({ id }) => outcome(id, { dsnPassedOn: passedOn(batch) })),
+    });
+    const asks = { notify: ['success'], orcpt: null } as const;
+    const to = ['a@x.example', 'b@dsn.example'].map((address) => ({ address, ...asks }));
+    await store.accept(message({ id: 'ONE', to: [...to, 'c@x.example'] }), terms);
+    worker.start();
+    await quiet();
+    expect(notices).toEqual(['relayed ONE a@x.example=dane-ee']);
+  });
+
+  test('DSN-01 mail from the null sender that cannot be delivered is dropped and logged, without a notice', async () => {
+    const bounce = everybody({ result: 'bounced', code: 'remote-refused', status: '5.1.1' });
+    const { worker, notices, log, events, quiet } = scene({ attempt: bounce });
+    await store.accept(message({ id: 'ONE', sender: '' }), terms);
+    worker.start();
+    await quiet();
+    expect(await waiting()).toEqual([]);
+    expect(notices).toEqual([]);
+    expect(events.map(({ event }) => event)).toEqual(['bounced']);
+    expect(log).toEqual(['dropped without a notice, because it has the null sender']);
+  });
+});
+
+describe('five days', () => {
+  test('TXN-07 retries, one delay notice, one last attempt, then the message goes back', async () => {
+    const dead = everybody({ result: 'deferred', code: 'tlsa-mismatch', status: '4.7.5', detail: 'seen 3 1 1 ab' });
+    const { worker, clock, attempts, notices, events, quiet, pass } = scene({
+      attempt: async (batch) => (batch.envelope.sender === '' ? everybody({})(batch) : dead(batch)),
+    });
+    await store.accept(message({ id: 'ONE' }), terms);
+    worker.start();
+    await quiet();
+    const times = [0];
+    for (;;) {
+      const [entry] = await store.list({ ids: ['ONE'] }, clock.now());
+      if (!entry) break;
+      await pass(entry.nextAttempt - clock.now());
+      times.push((clock.now() - MONDAY) / MINUTE);
+    }
+    expect(times.slice(0, 7)).toEqual([0, 5, 20, 50, 110, 230, 350]);
+    expect(times.at(-1)).toBe((5 * DAY) / MINUTE);
+    expect(attempts.filter((attempt) => attempt.startsWith('ONE '))).toHaveLength(times.length);
+    expect(notices).toEqual([
+      'delayed ONE piet@gemeente.example=tlsa-mismatch',
+      'failed ONE piet@gemeente.example=lifetime-over',
+    ]);
+    const last = events.find(({ event }) => event === 'expired');
+    expect(last).toMatchObject({ code: 'lifetime-over', status: '4.4.7', delayMs: 5 * DAY });
+    expect(last?.explanation).toContain('seen 3 1 1 ab');
+    expect(await waiting()).toEqual([]);
+  });
+
+  test('a delay notice that cannot be written is tried again; one that is not due is not', async () => {
+    let writes = 0;
+    const { worker, quiet, pass, log } = scene({
+      attempt: everybody({ result: 'deferred', code: 'remote-later', status: '4.0.0' }),
+      makeNotice: async () => {
+        if (++writes === 1) throw new Error('no head to read');
+        return null;
+      },
+    });
+    await store.accept(message({ receivedAt: MONDAY - 4 * HOUR }), terms);
+    worker.start();
+    await quiet();
+    expect(log).toEqual(['the delayed notice could not be written']);
+    await pass(5 * MINUTE);
+    await pass(15 * MINUTE);
+    expect(writes).toBe(2);
+  });
+});
+
+describe('what goes wrong leaves mail in the queue', () => {
+  test.each<[string, (batch: Batch) => Promise<readonly Outcome[]>]>([
+    ['an attempt that rejects', () => Promise.reject(new Error('a bug'))],
+    [
+      'an attempt that throws',
+      () => {
+        throw new Error('a bug');
+      },
+    ],
+    ['an attempt without outcomes', async () => []],
+    ['outcomes of other recipients', async () => [outcome(987_654)]],
+  ])('%s', async (_, attempt) => {
+    const { worker, quiet, pass, attempts, notices, log } = scene({ attempt });
+    await store.accept(message({ id: 'ONE' }), terms);
+    worker.start();
+    await quiet();
+    expect(await waiting()).toEqual(['ONE piet@gemeente.example internal-error']);
+    expect(notices).toEqual([]);
+    expect(log).toHaveLength(1);
+    await pass(5 * MINUTE);
+    expect(attempts).toHaveLength(2);
+  });
+
+  test('an outcome for one of two recipients counts; the other one waits', async () => {
+    const { worker, quiet } = scene({ attempt: async ({ recipients: [{ id }] }) => [outcome(id)] });
+    await store.accept(message({ id: 'ONE', to: ['a@x.example', 'b@x.example'] }), terms);
+    worker.start();
+    await quiet();
+    expect(await waiting()).toEqual(['ONE b@x.example internal-error']);
+  });
+
+  test('a bounce that cannot be written keeps the message until it can', async () => {
+    let broken = true;
+    const { worker, quiet, pass } = scene({
+      attempt: async (batch) =>
+        everybody(batch.envelope.sender === '' ? {} : { result: 'bounced', code: 'remote-refused', status: '5.1.1' })(
+          batch,
+        ),
+      makeNotice: async () => {
+        if (broken) throw new Error('the body cannot be read');
+        return message({ id: 'NOTICE', receivedAt: MONDAY, sender: '', to: ['jan@rijk.example'] });
+      },
+    });
+    await store.accept(message({ id: 'ONE' }), terms);
+    worker.start();
+    await quiet();
+    expect(await waiting()).toEqual(['ONE piet@gemeente.example internal-error']);
+    broken = false;
+    await pass(5 * MINUTE);
+    expect(await waiting()).toEqual([]);
+  });
+
+  test('an end that cannot be stored is stored later, and the attempt is not made again', async () => {
+    let refusals = 3;
+    const { worker, clock, attempts, events, log } = scene({
+      store: {
+        settle: async (...args) => {
+          if (refusals-- > 0) throw new StoreFull('no room');
+          return store.settle(...args);
+        },
+      },
+    });
+    await store.accept(message({ id: 'ONE' }), terms);
+    worker.start();
+    await until(() => log.length === 1);
+    expect(events).toEqual([]);
+    expect((await store.list({}, clock.now())).map(({ state }) => state)).toEqual(['delivering']);
+    await until(async () => {
+      clock.pass(1_000);
+      return events.length === 1;
+    });
+    expect(attempts).toHaveLength(1);
+    expect(await waiting()).toEqual([]);
+  });
+
+  test('a store that cannot be read is asked again', async () => {
+    let refusals = 2;
+    const { worker, clock, attempts, log, quiet } = scene({
+      store: {
+        claim: async (request) => {
+          if (refusals-- > 0) throw new StoreFull('disk I/O error');
+          return store.claim(request);
+        },
+      },
+    });
+    await store.accept(message(), terms);
+    worker.start();
+    await until(() => {
+      clock.pass(1_000);
+      return attempts.length > 0;
+    });
+    await quiet();
+    expect(log).toEqual(['the queue cannot be read', 'the queue cannot be read']);
+    expect(await waiting()).toEqual([]);
+  });
+
+  test('a claim that another node took over is not settled; what was delivered is still logged', async () => {
+    const { worker, clock, events, log, quiet } = scene({
+      attempt: async ({ recipients }) => {
+        await store.claim({ ...everything, owner: 'node-2', now: clock.now() + HOUR, leaseMs: DAY });
+        return recipients.map(({ id }, index) => outcome(id, index === 0 ? {} : unreachable));
+      },
+    });
+    await store.accept(message({ id: 'ONE', to: ['a@x.example', 'b@x.example'] }), terms);
+    worker.start();
+    await quiet();
+    expect(log).toEqual(['a claim was lost to another relay node']);
+    expect(events.map(({ event, recipient }) => `${event} ${recipient ?? ''}`)).toEqual(['delivered a@x.example']);
+    expect(await waiting()).toHaveLength(2);
+  });
+});
+
+describe('how much at once', () => {
+  /** Attempts that wait for the test. */
+  function gate() {
+    const open = new Map<string, () => void>();
+    return {
+      open,
+      attempt: (batch: Batch): Promise<readonly Outcome[]> =>
+        new Promise((resolve) => {
+          open.set(batch.messageId, () => {
+            open.delete(batch.messageId);
+            resolve(batch.recipients.map(({ id }) => outcome(id)));
+          });
+        }),
+    };
+  }
+
+  const crowd = async (): Promise<void> => {
+    for (let count = 0; count < 10; count++) {
+      await store.accept(message({ id: `BIG${String(count)}`, to: ['x@big.example'] }), terms);
+    }
+    for (const id of ['one', 'two', 'three']) await store.accept(message({ id, to: [`x@${id}.example`] }), terms);
+  };
+
+  test('no more attempts than `concurrency`; whoever finishes makes room for the next', async () => {
+    const { open, attempt } = gate();
+    const { worker } = scene({ attempt, concurrency: 4 });
+    await crowd();
+    worker.start();
+    await until(() => open.size === 4);
+    expect([...open.keys()].toSorted()).toEqual(['BIG0', 'one', 'three', 'two']);
+    open.get('one')?.();
+    await until(() => open.has('BIG1'));
+    expect(open.size).toBe(4);
+  });
+
+  test('no more than `perDomain` for one domain: one that hangs holds nobody else up', async () => {
+    const { open, attempt } = gate();
+    const { worker, quiet, clock } = scene({ attempt, perDomain: 2 });
+    await crowd();
+    worker.start();
+    await until(() => open.size === 5);
+    for (const id of ['one', 'two', 'three']) open.get(id)?.();
+    await until(() => open.size === 2);
+    expect([...open.keys()]).toEqual(['BIG0', 'BIG1']);
+    await store.accept(message({ id: 'late', to: ['x@late.example'] }), terms);
+    worker.wake();
+    await until(() => open.has('late'));
+    await until(async () => {
+      for (const finish of [...open.values()]) finish();
+      return (await store.list({}, clock.now())).length === 0;
+    });
+    await quiet();
+  });
+
+  test('leases are extended while an attempt runs', async () => {
+    const { open, attempt } = gate();
+    const { worker, clock } = scene({ attempt });
+    await store.accept(message({ id: 'SLOW' }), terms);
+    worker.start();
+    await until(() => open.size === 1);
+    for (let minute = 0; minute < 10; minute++) {
+      clock.pass(20_000);
+      await until(() => clock.sleepers() >= 2);
+      await store.nextDue(0);
+    }
+    const other = { ...everything, owner: 'node-2', now: clock.now() };
+    expect(await store.claim(other)).toEqual([]);
+    open.get('SLOW')?.();
+    await until(async () => (await store.list({}, clock.now())).length === 0);
+  });
+
+  test('drain claims nothing more and waits for what runs', async () => {
+    const { open, attempt } = gate();
+    const { worker, clock } = scene({ attempt, concurrency: 1 });
+    await store.accept(message({ id: 'ONE' }), terms);
+    await store.accept(message({ id: 'TWO' }), terms);
+    worker.start();
+    await until(() => open.size === 1);
+    const drained = worker.drain(MINUTE);
+    worker.wake();
+    open.get('ONE')?.();
+    expect(await drained).toBe(true);
+    expect(worker.idle()).toBe(true);
+    expect((await store.list({}, clock.now())).map(({ queueId, state }) => `${queueId} ${state}`)).toEqual([
+      'TWO waiting',
+    ]);
+  });
+
+  test('drain gives up at its deadline; the mail is due again after the next start', async () => {
+    const { open, attempt } = gate();
+    const { worker, clock } = scene({ attempt });
+    await store.accept(message({ id: 'ONE' }), terms);
+    worker.start();
+    await until(() => open.size === 1);
+    const drained = worker.drain(MINUTE);
+    clock.pass(MINUTE);
+    expect(await drained).toBe(false);
+    expect(await store.recover('node-1')).toMatchObject({ leases: 1 });
+    expect((await store.list({}, clock.now())).map(({ state }) => state)).toEqual(['waiting']);
+  });
+
+  test('wake brings an attempt at once, and what the command line changes is seen within a second', async () => {
+    const { worker, attempts, quiet, pass } = scene();
+    worker.start();
+    await quiet();
+    await store.accept(message({ id: 'ONE' }), terms);
+    worker.wake();
+    await until(() => attempts.length === 1);
+    await quiet();
+    await store.accept(message({ id: 'TWO' }), terms);
+    await pass(1_000);
+    await until(() => attempts.length === 2);
+    await quiet();
+  });
+});
+
+describe('a destination that cannot be reached', () => {
+  const accept = async (ids: readonly string[]): Promise<void> => {
+    for (const id of ids) await store.accept(message({ id, to: ['x@dead.example'] }), terms);
+  };
+  const many = Array.from({ length: 30 }, (_, index) => `M${String(index).padStart(2, '0')}`);
+
+  test('TXN-07 one probe, not a stampede: the rest is put off with the reason, and tried when the time is over', async () => {
+    let alive = false;
+    const { worker, attempts, quiet, pass, clock } = scene({
+      attempt: async (batch) => {
+        clock.pass(1);
+        return everybody(alive ? {} : unreachable)(batch);
+      },
+    });
+    await accept(many);
+    worker.start();
+    await quiet();
+    // Five side by side before anything was known, and one more to be sure.
+    expect(attempts).toHaveLength(6);
+    const entries = await store.list({}, clock.now());
+    expect(entries.map(({ code }) => code)).toEqual(many.map(() => 'connect-failed'));
+    const putOff = entries.filter(({ explanation }) => explanation.includes('not tried now'));
+    expect(putOff).toHaveLength(24);
+    expect(putOff[0]?.explanation).toBe(
+      'No connection to the mail host: not tried now, the attempt of 2026-11-02T08:00:00.006Z failed: 192.0.2.1 port 25 refused it.',
+    );
+    expect(new Set(putOff.map(({ nextAttempt }) => nextAttempt))).toEqual(new Set([MONDAY + 6 + 30_000]));
+    await pass(30_000);
+    expect(attempts).toHaveLength(7);
+    alive = true;
+    await pass(60_000);
+    await pass(15 * MINUTE);
+    expect(await waiting()).toEqual([]);
+  });
+
+  test('others are not touched by it', async () => {
+    const { worker, quiet, events } = scene({
+      attempt: async (batch) => everybody(batch.domain === 'dead.example' ? unreachable : {})(batch),
+    });
+    await accept(many);
+    await store.accept(message({ id: 'GOOD', to: ['x@good.example'] }), terms);
+    worker.start();
+    await quiet();
+    expect(events.filter(({ event }) => event === 'delivered').map(({ queueId }) => queueId)).toEqual(['GOOD']);
+  });
+
+  test('an operator who asks gets a real attempt', async () => {
+    let alive = false;
+    const { worker, quiet, attempts, clock } = scene({
+      attempt: async (batch) => everybody(alive ? {} : unreachable)(batch),
+      perDomain: 1,
+    });
+    await accept(['ONE', 'TWO', 'THREE']);
+    worker.start();
+    await quiet();
+    expect(attempts).toHaveLength(2);
+    alive = true;
+    await store.retry({ ids: ['THREE'] }, clock.now());
+    worker.wake();
+    await until(async () => (await store.list({ ids: ['THREE'] }, clock.now())).length === 0);
+    expect(attempts.at(-1)).toBe('THREE dead.example');
+  });
+
+  test('trouble with one message is no trouble of the destination', async () => {
+    const { worker, quiet, attempts } = scene({
+      attempt: everybody({ result: 'deferred', code: 'remote-later', status: '4.2.2' }),
+    });
+    await accept(many);
+    worker.start();
+    await quiet();
+    expect(attempts).toHaveLength(30);
+  });
+});
