@@ -39,7 +39,7 @@ export interface Dialling {
 }
 
 /** What was seen of a host, as far as it came. */
-export interface Seen {
+interface Seen {
   readonly facts: ConnectionFacts;
   /** DER of the certificates as the host sent them. */
   readonly chain: readonly Buffer[];

@@ -35,7 +35,7 @@ export interface DelivererOptions {
 }
 
 /** What was found out about a host without giving it a message. */
-export interface DialReport {
+interface DialReport {
   readonly connection: ConnectionFacts;
   /** null when mail could have been handed over. */
   readonly trouble: Trouble | null;

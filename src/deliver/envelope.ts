@@ -9,7 +9,7 @@ import { isAscii, toDomain } from '../shared/domain-name.ts';
 /** Extensions of the host by keyword, with their parameters. */
 export type Extensions = ReadonlyMap<string, string>;
 
-export interface Obstacle {
+interface Obstacle {
   readonly code: ReasonCode;
   readonly detail: string;
 }
@@ -20,7 +20,7 @@ export interface AddressedRecipient {
   readonly line: string;
 }
 
-export type TransactionPlan =
+type TransactionPlan =
   | { readonly kind: 'impossible'; readonly obstacle: Obstacle }
   | {
       readonly kind: 'possible';
@@ -33,6 +33,7 @@ export type TransactionPlan =
 /** Octets of an address that anybody takes: 64 and 255 (RFC 5321 §4.5.3.1), with room for what is met. */
 const ADDRESS_LIMIT = 512;
 
+/** What would be said to a host with these extensions, or why there is nothing that could be said. */
 export function planTransaction(batch: Batch, offered: Extensions): TransactionPlan {
   const { envelope, content } = batch;
   const impossible = (code: ReasonCode, detail: string): TransactionPlan => ({
@@ -109,7 +110,7 @@ function rcptParameters({ notify, orcpt }: QueuedRecipient, offered: Extensions)
  * xtext (RFC 3461 §4): printable ASCII as it is, `+`, `=` and the rest as `+XX`. Characters beyond ASCII are written
  * as `\x{…}` first, the form of RFC 6533 §3 that passes hosts without SMTPUTF8.
  */
-export function xtext(text: string): string {
+function xtext(text: string): string {
   return text
     .toWellFormed()
     .replace(/[^\u0000-\u007f]/gu, (character) => `\\x{${(character.codePointAt(0) ?? 0).toString(16).toUpperCase()}}`)

@@ -17,7 +17,7 @@ import { isPositive, isRefusal, type Reply } from './replies.ts';
 import { type Command, ConnectionFailure, type SmtpConnection } from './smtp-connection.ts';
 
 /** A connection on which MAIL may be said. */
-export interface Line {
+interface Line {
   readonly connection: SmtpConnection;
   readonly extensions: Extensions;
   /** True when an earlier message went over this connection. */

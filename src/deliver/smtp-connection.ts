@@ -26,7 +26,7 @@ export class ConnectionFailure extends Error {
 }
 
 /** A command that is answered by one reply; the rest of `Timeouts` are phases without one. */
-export type Phase = Exclude<keyof Timeouts, 'connect' | 'handshake' | 'block'>;
+type Phase = Exclude<keyof Timeouts, 'connect' | 'handshake' | 'block'>;
 
 export interface Command {
   /** Without CRLF. */

@@ -1,6 +1,13 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { createSecureContext } from 'node:tls';
 import { describe, expect, test } from 'vitest';
+import { dial } from '../../src/deliver/connect.ts';
 import { createDeliverer } from '../../src/deliver/deliverer.ts';
+import { DEFAULT_TIMEOUTS } from '../../src/deliver/timeouts.ts';
 import type { HostOptions } from '../support/smtp-host.ts';
 import { startSmtpHost } from '../support/smtp-host.ts';
 import { dane, encrypt, judge, MESSAGE, may, other, own, quiet, recordFor, scene, soon, tls, told } from './scene.ts';
@@ -100,6 +107,33 @@ describe('where TLS is demanded nothing goes out otherwise', () => {
     }
     expect(at.host.story).not.toContain('MAIL');
   });
+});
+
+test('CONN-12 TLS without a certificate proves nothing, and the judge is not even asked', async () => {
+  // Such a suite is never offered; should one slip in, the proof must still fail.
+  const anonymous = { ciphers: 'aNULL:@SECLEVEL=0', maxVersion: 'TLSv1.2' } as const;
+  const at = await scene({ host: { tls: anonymous } });
+  const dialled = await dial(at.request, {
+    hostname: 'relay.example.nl',
+    judge: () => ({ verdict: 'authenticated', code: 'dane-ee', record: null, depth: null, detail: '' }),
+    timeouts: DEFAULT_TIMEOUTS,
+    localAddress: undefined,
+    secureContext: createSecureContext(anonymous),
+    made: () => undefined,
+  });
+  expect(dialled).toMatchObject({ kind: 'failed', trouble: { code: 'tlsa-bad-chain' }, facts: { verdict: 'failed' } });
+  expect(at.host.story).not.toContain('MAIL');
+});
+
+test('TLS-06 an RSA key of 512 bits is a failed handshake', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weak-key-'));
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  const wishes = ['-newkey', 'rsa:512', '-nodes', '-keyout', key, '-out', cert, '-subj', '/CN=mx.example.test'];
+  execFileSync('openssl', ['req', '-x509', ...wishes], { stdio: 'ignore' });
+  const weak = { key: readFileSync(key), cert: readFileSync(cert), ciphers: 'DEFAULT:@SECLEVEL=0' };
+  rmSync(folder, { recursive: true });
+  const at = await scene({ host: { tls: weak } });
+  expect(told(await at.deliver())).toBe('useless tls-handshake-failed');
 });
 
 test('CONN-02 a certificate that matches no record: no MAIL FROM, no EHLO under TLS, the judge is quoted', async () => {

@@ -120,6 +120,10 @@ test.each<[Reply, string]>([
   expect(statusOf(given)).toBe(status);
 });
 
+test('EXT-01 not even a first line that is nothing but a keyword', () => {
+  expect([...extensionsOf({ code: 250, lines: ['STARTTLS'] })]).toEqual([]);
+});
+
 test('a status made temporary keeps its subject', () => {
   expect(temporary('5.2.2')).toBe('4.2.2');
 });
