@@ -103,7 +103,7 @@ function farMiss(
 ): string {
   const retired = records.map(({ data }) => RETIRED[data.toString('hex')]).find((name) => name !== undefined);
   const details = readDetails(leaf);
-  const hints = [`the server sent ${describe(leaf)}`];
+  const hints = [`the server sent a ${describe(leaf)}`];
   if (retired) hints.push(`a record names ${retired}`);
   if (records.some(({ usage }) => usage === 3)) hints.push(renewalHint(details, at));
   if (records.some(({ usage }) => usage === 2)) {

@@ -228,8 +228,8 @@ class Pool {
 
   #candidates(subject: Node): readonly Node[] {
     const named = this.#bySubject.get(subject.details.issuer.id) ?? [];
+    if (this.#work.links + named.length > LINKS_AT_MOST) return [];
     this.#work.links += named.length;
-    if (this.#work.links > LINKS_AT_MOST) return [];
     return named.filter((node) => subject.mayComeFrom(node));
   }
 
@@ -243,8 +243,9 @@ class Pool {
     const key = spki.toString('latin1');
     const before = known.get(key);
     if (before !== undefined) return before;
-    const answer = this.#work.signatures < SIGNATURES_AT_MOST && isSignedBy(subject.certificate, spki);
+    if (this.#work.signatures >= SIGNATURES_AT_MOST) return false;
     this.#work.signatures++;
+    const answer = isSignedBy(subject.certificate, spki);
     known.set(key, answer);
     return answer;
   }

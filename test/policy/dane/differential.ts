@@ -9,12 +9,25 @@ import { judgeChain } from '../../../src/policy/dane/match.ts';
 import { judgeRecords, parseTlsa } from '../../../src/policy/dane/tlsa.ts';
 import { type Opinion, withServer } from './openssl.ts';
 import { NOW } from './pki.ts';
-import { type BuiltChain, buildChain, type ChainPlan, chainPlan, recordsOf, type SetPlan, setPlan } from './scenario.ts';
+import {
+  type BuiltChain,
+  buildChain,
+  type ChainPlan,
+  chainPlan,
+  recordsOf,
+  type SetPlan,
+  setPlan,
+} from './scenario.ts';
 
-export const SETS_A_CHAIN = 8;
+const SETS_A_CHAIN = 8;
 
 /** Our verdict in the words of the oracle. */
-export function ours(sent: BuiltChain['sent'], records: readonly string[], name: string, at = NOW): Opinion & { detail: string } {
+export function ours(
+  sent: BuiltChain['sent'],
+  records: readonly string[],
+  name: string,
+  at = NOW,
+): Opinion & { detail: string } {
   const rrset = records.map((text) => {
     const parsed = parseTlsa(text);
     if ('mistake' in parsed) throw new Error(parsed.mistake);
@@ -29,10 +42,13 @@ export function ours(sent: BuiltChain['sent'], records: readonly string[], name:
 }
 
 /** Differences that are meant; the decision record has the reasons. */
-export function isIntended(plan: ChainPlan, set: SetPlan, mine: Opinion, theirs: Opinion): boolean {
+function isIntended(plan: ChainPlan, set: SetPlan, mine: Opinion, theirs: Opinion): boolean {
   const has = (...faults: readonly string[]): boolean => plan.levels.some(({ fault }) => faults.includes(fault));
   const bare = set.records.some(({ numbers }) => numbers === '2 1 0');
   if (mine.kind === 'fail' && theirs.kind === 'pass') {
+    // OpenSSL looks at the dates of an anchor only where it is self-issued.
+    const between = plan.levels.slice(1, -1).some(({ fault }) => fault === 'expired' || fault === 'early');
+    if (mine.why === 'tlsa-expired' && between) return true;
     if (bare && has('sha1', 'md5', 'no-ca', 'version-1')) return true;
     return plan.naming.startsWith('wildcard') && has('excludes-example');
   }
@@ -40,7 +56,7 @@ export function isIntended(plan: ChainPlan, set: SetPlan, mine: Opinion, theirs:
   return false;
 }
 
-export interface Difference {
+interface Difference {
   readonly plan: ChainPlan;
   readonly set: SetPlan;
   readonly mine: Opinion;
@@ -48,17 +64,19 @@ export interface Difference {
 }
 
 /** Judges one chain with its sets both ways. */
-export async function compare(plan: ChainPlan, sets: readonly SetPlan[]): Promise<readonly Difference[]> {
+async function compare(plan: ChainPlan, sets: readonly SetPlan[]): Promise<Comparison> {
   const chain = buildChain(plan);
   return withServer(chain.sent, async (ask) => {
     const differences: Difference[] = [];
+    let passed = 0;
     for (const set of sets) {
       const records = recordsOf(set, chain);
       const mine = ours(chain.sent, records, set.name, set.at);
       const theirs = await ask(records, set.name, set.at);
+      if (theirs.kind === 'pass') passed++;
       if (!isSame(mine, theirs) && !isIntended(plan, set, mine, theirs)) differences.push({ plan, set, mine, theirs });
     }
-    return differences;
+    return { differences, verdicts: sets.length, passed };
   });
 }
 
@@ -69,27 +87,88 @@ function isSame(mine: Opinion, theirs: Opinion): boolean {
   return mine.usage === theirs.usage && [theirs.depth, theirs.depth + 1].includes(mine.depth);
 }
 
-/** @returns everything that differs; runs four chains at a time */
-export async function run(chains: number, seed: number): Promise<readonly Difference[]> {
-  const cases = fc.sample(fc.tuple(chainPlan, fc.array(setPlan, { minLength: SETS_A_CHAIN, maxLength: SETS_A_CHAIN })), {
-    seed,
-    numRuns: chains,
-  });
-  const differences: Difference[] = [];
-  const queue = cases.values();
-  await Promise.all(
-    Array.from({ length: 4 }, async () => {
-      for (const [plan, sets] of queue) differences.push(...(await compare(plan, sets)));
-    }),
+export interface Comparison {
+  readonly differences: readonly Difference[];
+  /** Verdicts compared, and how many of them were that the server is authenticated. */
+  readonly verdicts: number;
+  readonly passed: number;
+}
+
+/** Compares random chains, four at a time. */
+export async function compareRandom(chains: number, seed: number): Promise<Comparison> {
+  const cases = fc.sample(
+    fc.tuple(chainPlan, fc.array(setPlan, { minLength: SETS_A_CHAIN, maxLength: SETS_A_CHAIN })),
+    {
+      seed,
+      numRuns: chains,
+    },
   );
-  return differences;
+  return together(cases);
+}
+
+/**
+ * The matrix of Postfix's tls_dane.sh: every form of key identifier at two CAs, every selector and matching type,
+ * every certificate as the target, good and wrong names, with and without the root.
+ */
+export async function compareMatrix(): Promise<Comparison> {
+  const forms = ['none', 'keyid', 'issuer', 'both'] as const;
+  const good = { kind: 'p256', pss: false, fault: 'none' } as const;
+  const sets: SetPlan[] = [];
+  for (const [usage, targets] of [
+    ['3', [0, 1]],
+    ['2', [0, 1, 2]],
+  ] as const) {
+    for (const target of targets) {
+      for (const pair of ['0 0', '0 1', '0 2', '1 0', '1 1', '1 2']) {
+        sets.push({ records: [{ target, numbers: `${usage} ${pair}`, wrong: false }], name: 'mx.example.nl', at: NOW });
+      }
+    }
+  }
+  sets.push(...sets.filter(({ records }) => records[0]?.target === 2).map((set) => ({ ...set, name: 'foo.nl' })));
+  const cases: [ChainPlan, readonly SetPlan[]][] = [];
+  for (const leafForm of forms) {
+    for (const caForm of forms) {
+      for (const subjectKey of [true, false]) {
+        for (const shuffle of ['none', 'no-root'] as const) {
+          const levels = [
+            { ...good, authorityKey: leafForm, subjectKey: true },
+            { ...good, authorityKey: caForm, subjectKey },
+            { ...good, authorityKey: 'none' as const, subjectKey },
+          ];
+          cases.push([{ levels, naming: 'san', shuffle, selfSignedLeaf: false }, sets]);
+        }
+      }
+    }
+  }
+  return together(cases);
+}
+
+async function together(cases: readonly (readonly [ChainPlan, readonly SetPlan[]])[]): Promise<Comparison> {
+  const all: Comparison[] = [];
+  const queue = cases.values();
+  const worker = async (): Promise<void> => {
+    for (const [plan, sets] of queue) all.push(await compare(plan, sets));
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+  return {
+    differences: all.flatMap(({ differences }) => differences),
+    verdicts: all.reduce((sum, { verdicts }) => sum + verdicts, 0),
+    passed: all.reduce((sum, { passed }) => sum + passed, 0),
+  };
 }
 
 if (import.meta.main) {
   const chains = Number(argv[2] ?? 300);
   const seed = Number(argv[3] ?? Date.now() % 1_000_000_000);
-  const differences = await run(chains, seed);
-  for (const difference of differences) console.log(JSON.stringify(difference, null, 1));
-  console.log(`${chains * SETS_A_CHAIN} verdicts compared with OpenSSL, seed ${seed}: ${differences.length} unexpected differences`);
-  process.exitCode = differences.length > 0 ? 1 : 0;
+  for (const [what, comparison] of [
+    [`random, seed ${seed}`, await compareRandom(chains, seed)],
+    ['matrix', await compareMatrix()],
+  ] as const) {
+    const { differences, verdicts, passed } = comparison;
+    for (const difference of differences) console.log(JSON.stringify(difference, null, 1));
+    console.log(
+      `${what}: ${verdicts} verdicts compared, ${passed} authenticated, ${differences.length} unexpected differences`,
+    );
+    if (differences.length > 0) process.exitCode = 1;
+  }
 }

@@ -31,7 +31,10 @@ export async function withServer<Result>(
     return join(folder, name);
   };
   const key = leaf.keys.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-  const rest = others.length > 0 ? ['-cert_chain', file('rest.pem', others.map(({ der }) => pem('CERTIFICATE', der)).join(''))] : [];
+  const rest =
+    others.length > 0
+      ? ['-cert_chain', file('rest.pem', others.map(({ der }) => pem('CERTIFICATE', der)).join(''))]
+      : [];
   const server = spawn(
     'openssl',
     [

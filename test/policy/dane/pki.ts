@@ -62,7 +62,8 @@ export function oid(dotted: string): Buffer {
   const [first = 0, second = 0, ...rest] = dotted.split('.').map(Number);
   const octets = [first * 40 + second, ...rest].flatMap((arc) => {
     const digits = [arc & 0x7f];
-    for (let more = Math.floor(arc / 128); more > 0; more = Math.floor(more / 128)) digits.unshift((more & 0x7f) | 0x80);
+    for (let more = Math.floor(arc / 128); more > 0; more = Math.floor(more / 128))
+      digits.unshift((more & 0x7f) | 0x80);
     return digits;
   });
   return tlv(0x06, Buffer.from(octets));
@@ -295,7 +296,11 @@ export function tlsa(numbers: string, certificate: Certificate, spki = certifica
   const [, selector, matching] = numbers.split(' ');
   const selected = selector === '0' ? certificate.der : spki;
   const data =
-    matching === '0' ? selected : createHash(matching === '1' ? 'sha256' : 'sha512').update(selected).digest();
+    matching === '0'
+      ? selected
+      : createHash(matching === '1' ? 'sha256' : 'sha512')
+          .update(selected)
+          .digest();
   return `${numbers} ${data.toString('hex')}`;
 }
 

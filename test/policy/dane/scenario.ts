@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check';
 import {
-  alternativeNames,
   ANY_PURPOSE,
+  alternativeNames,
   authorityKeyId,
   basicConstraints,
   type Certificate,
@@ -86,7 +86,17 @@ const NAMINGS = [
   'ip',
 ] as const;
 
-const SHUFFLES = ['none', 'none', 'no-root', 'no-first-issuer', 'reverse', 'duplicates', 'stranger', 'leaf-only', 'leaf-twice'] as const;
+const SHUFFLES = [
+  'none',
+  'none',
+  'no-root',
+  'no-first-issuer',
+  'reverse',
+  'duplicates',
+  'stranger',
+  'leaf-only',
+  'leaf-twice',
+] as const;
 
 export interface ChainPlan {
   /** Leaf first. */
@@ -108,7 +118,13 @@ const mostly = <Value>(usual: Value, others: readonly Value[], weight = 8): fc.A
 const level: fc.Arbitrary<Level> = fc.record({
   kind: fc.constantFrom(...KINDS),
   pss: mostly(false, [true], 4),
-  authorityKey: fc.constantFrom('none' as const, 'keyid' as const, 'keyid' as const, 'issuer' as const, 'both' as const),
+  authorityKey: fc.constantFrom(
+    'none' as const,
+    'keyid' as const,
+    'keyid' as const,
+    'issuer' as const,
+    'both' as const,
+  ),
   subjectKey: mostly(true, [false], 4),
   fault: mostly<Fault>('none', FAULTS, 4),
 });
@@ -120,7 +136,20 @@ export const chainPlan: fc.Arbitrary<ChainPlan> = fc.record({
   selfSignedLeaf: mostly(false, [true], 9),
 });
 
-const NUMBERS = ['3 1 1', '3 1 2', '3 1 0', '3 0 1', '3 0 2', '3 0 0', '2 0 1', '2 0 2', '2 0 0', '2 1 1', '2 1 2', '2 1 0'];
+const NUMBERS = [
+  '3 1 1',
+  '3 1 2',
+  '3 1 0',
+  '3 0 1',
+  '3 0 2',
+  '3 0 0',
+  '2 0 1',
+  '2 0 2',
+  '2 0 0',
+  '2 1 1',
+  '2 1 2',
+  '2 1 0',
+];
 
 export const setPlan: fc.Arbitrary<SetPlan> = fc.record({
   records: fc.array(
@@ -160,11 +189,18 @@ export function buildChain(plan: ChainPlan): BuiltChain {
   return { sent: [leaf, ...shuffled(others, leaf, plan.shuffle)], path: [leaf, ...others] };
 }
 
-function certificate(level: Level, depth: number, issuer: Certificate | null, naming: ChainPlan['naming']): Certificate {
+function certificate(
+  level: Level,
+  depth: number,
+  issuer: Certificate | null,
+  naming: ChainPlan['naming'],
+): Certificate {
   const own = keys(`${depth}`, level.kind);
   const isLeaf = depth === 0;
   const { fault } = level;
-  const basic = isLeaf ? basicConstraints(false) : basicConstraints(true, fault === 'path-0' ? 0 : fault === 'path-1' ? 1 : undefined);
+  const basic = isLeaf
+    ? basicConstraints(false)
+    : basicConstraints(true, fault === 'path-0' ? 0 : fault === 'path-1' ? 1 : undefined);
   const extensions: Buffer[] = [];
   if (fault === 'ca-false') extensions.push(basicConstraints(false));
   else if (fault !== 'no-ca') extensions.push(basic);
@@ -209,7 +245,10 @@ const EXTRA: Readonly<Partial<Record<Fault, () => Buffer>>> = {
   'critical-key-id': () => extension('2.5.29.14', tlv(0x04, Buffer.alloc(20)), true),
 };
 
-function namesFor(naming: ChainPlan['naming'], depth: number): { readonly subject: Buffer; readonly names: readonly Buffer[] } {
+function namesFor(
+  naming: ChainPlan['naming'],
+  depth: number,
+): { readonly subject: Buffer; readonly names: readonly Buffer[] } {
   if (depth > 0) return { subject: name(['2.5.4.6', 'NL', 0x13], `CA ${depth}`), names: [] };
   const host = 'mx.example.nl';
   switch (naming) {
@@ -240,7 +279,11 @@ function namesFor(naming: ChainPlan['naming'], depth: number): { readonly subjec
   }
 }
 
-function shuffled(others: readonly Certificate[], leaf: Certificate, shuffle: ChainPlan['shuffle']): readonly Certificate[] {
+function shuffled(
+  others: readonly Certificate[],
+  leaf: Certificate,
+  shuffle: ChainPlan['shuffle'],
+): readonly Certificate[] {
   switch (shuffle) {
     case 'none':
       return others;
