@@ -14,11 +14,12 @@ import type { CertificateVerdict, ConnectionFacts, TlsFacts, VisitRequest } from
 import { type ReasonCode, reason, whatNext } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
 import type { TlsPolicy } from '../model/tls-policy.ts';
+import { ConnectionFailure } from './connection-failure.ts';
 import type { Extensions } from './envelope.ts';
 import { refusal, unexpected } from './outcomes.ts';
 import { takeChain, tlsFacts } from './peer-certificates.ts';
 import { extensionsOf, isPermanentRefusal, isPositive, isRefusal, type Reply, statusOf, textOf } from './replies.ts';
-import { ConnectionFailure, SmtpConnection } from './smtp-connection.ts';
+import { SmtpConnection } from './smtp-connection.ts';
 import type { Timeouts } from './timeouts.ts';
 
 export type Target = Omit<VisitRequest, 'batch'>;

@@ -11,10 +11,11 @@
  */
 import type { Readable } from 'node:stream';
 import type { VisitRequest } from '../model/delivery.ts';
+import { ConnectionFailure } from './connection-failure.ts';
 import { type AddressedRecipient, type Extensions, planTransaction } from './envelope.ts';
 import { Ledger, maybeTwice, refusal, refusedRecipient, type Transaction, unexpected } from './outcomes.ts';
 import { isPositive, isRefusal, type Reply } from './replies.ts';
-import { type Command, ConnectionFailure, type SmtpConnection } from './smtp-connection.ts';
+import type { Command, SmtpConnection } from './smtp-connection.ts';
 
 /** A connection on which MAIL may be said. */
 interface Line {

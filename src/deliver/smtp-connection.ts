@@ -6,24 +6,15 @@
  * test/deliver/nodemailer-contract.test.ts fails when those internals change. It decides nothing about mail; whatever
  * goes wrong ends the connection and is told once to everybody who waits, as a ConnectionFailure.
  */
-import { isIP, type Socket } from 'node:net';
+import { isIP, Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionOptions } from 'nodemailer/lib/smtp-connection';
 import DataStream from 'nodemailer/lib/smtp-connection/data-stream.js';
 import type { Trouble } from '../model/route.ts';
+import { ConnectionFailure } from './connection-failure.ts';
 import { isRefusal, type Reply, ReplyReader, sanitise, statusOf, textOf } from './replies.ts';
-import { type Timeouts, transferTime } from './timeouts.ts';
-
-/** Why a connection is of no use any more. */
-export class ConnectionFailure extends Error {
-  readonly trouble: Trouble;
-
-  constructor(trouble: Trouble) {
-    super(`${trouble.code}: ${trouble.detail}`);
-    this.trouble = trouble;
-  }
-}
+import { SILENCE, type Timeouts, transferTime } from './timeouts.ts';
 
 /** A command that is answered by one reply; the rest of `Timeouts` are phases without one. */
 type Phase = Exclude<keyof Timeouts, 'connect' | 'handshake' | 'block'>;
@@ -70,21 +61,6 @@ interface Waiter {
   readonly reject: (failure: ConnectionFailure) => void;
 }
 
-const PHASE_WORDS: Readonly<Record<keyof Timeouts, string>> = {
-  connect: 'no connection',
-  greeting: 'no greeting',
-  ehlo: 'no answer to EHLO',
-  starttls: 'no answer to STARTTLS',
-  handshake: 'the TLS handshake did not end',
-  mail: 'no answer to MAIL FROM',
-  rcpt: 'no answer to RCPT TO',
-  data: 'no answer to DATA',
-  block: 'the host stopped taking the message',
-  final: 'no answer to the end of the message',
-  rset: 'no answer to RSET',
-  quit: 'no answer to QUIT',
-};
-
 export class SmtpConnection extends Base {
   readonly #options: ConnectionOptions;
   #reader = new ReplyReader();
@@ -129,7 +105,8 @@ export class SmtpConnection extends Base {
 
   /** False once anything went wrong, and after `close`. */
   get usable(): boolean {
-    return this.#failure === null && !this._destroyed && this.#socket.writable;
+    const socket = this._socket;
+    return this.#failure === null && !this._destroyed && socket instanceof Socket && socket.writable;
   }
 
   /** True once the end of the message is on its way: from then on the host may have taken it, whatever it says. */
@@ -182,15 +159,15 @@ export class SmtpConnection extends Base {
     await new Promise<void>((resolve, reject) => {
       this.#handshakeFailed = reject;
       this._upgradeConnection((error) => {
-        if (error) this._onError(error);
-        else resolve();
+        if (error) return this._onError(error);
+        this.#disarm();
+        this.#tls = 'fresh';
+        this.#reader = new ReplyReader();
+        resolve();
       });
-      this.#arm('handshake');
+      if (this.#tls === 'handshake') this.#arm('handshake');
     });
     this.#handshakeFailed = null;
-    this.#disarm();
-    this.#tls = 'fresh';
-    this.#reader = new ReplyReader();
     this.tlsSocket.disableRenegotiation();
   }
 
@@ -385,7 +362,7 @@ export class SmtpConnection extends Base {
   }
 
   #timeout(phase: keyof Timeouts, ms: number): void {
-    const detail = `${PHASE_WORDS[phase]} in ${Math.round(ms / 100) / 10} s`;
+    const detail = `${SILENCE[phase]} in ${Math.round(ms / 100) / 10} s`;
     if (phase === 'connect') this.#fail({ code: 'connect-failed', detail });
     else if (phase === 'handshake') this.#fail({ code: 'tls-handshake-failed', detail });
     else this.#fail({ code: 'remote-timeout', detail });

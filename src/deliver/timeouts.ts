@@ -39,6 +39,22 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   quit: 5_000,
 };
 
+/** What is said of a host that let the time of a phase pass. */
+export const SILENCE: Readonly<Record<keyof Timeouts, string>> = {
+  connect: 'no connection',
+  greeting: 'no greeting',
+  ehlo: 'no answer to EHLO',
+  starttls: 'no answer to STARTTLS',
+  handshake: 'the TLS handshake did not end',
+  mail: 'no answer to MAIL FROM',
+  rcpt: 'no answer to RCPT TO',
+  data: 'no answer to DATA',
+  block: 'the host did not take the message',
+  final: 'no answer to the end of the message',
+  rset: 'no answer to RSET',
+  quit: 'no answer to QUIT',
+};
+
 /** Octets a second below which a host that takes content counts as hanging. */
 const SLOWEST = 500;
 
