@@ -37,7 +37,12 @@ function exampleFile(): string {
       '',
     ),
   ];
-  return `${[...head, ...ROOT.children.flatMap((key) => ['', ...exampleOf(key, '')])].join('\n')}\n`;
+  return `${[...head, ...ROOT.children.flatMap((key) => [rule(key.name), ...exampleOf(key, '')])].join('\n')}\n`;
+}
+
+/** Parts the keys. An empty line would not do: the formatter takes it away after a section with nothing but comments. */
+function rule(name: string): string {
+  return `# --- ${name} `.padEnd(LINE, '-');
 }
 
 function exampleOf(key: Key, indent: string): string[] {
@@ -50,7 +55,8 @@ function exampleOf(key: Key, indent: string): string[] {
   if (key.element?.kind !== 'section') return [...about, `${indent}#${key.name}: ${flow(key.example ?? key.default)}`];
 
   const items = key.element.children.flatMap((child, index) => [
-    ...comment(`${sentence(child)} ${presetOf(child)}`, `${indent}    `),
+    // Within what is switched off, so that taking away the first "#" of each line leaves good YAML.
+    ...comment(`${sentence(child)} ${presetOf(child)}`, `${indent}#    `),
     `${indent}#${index === 0 ? '  - ' : '    '}${child.name}: ${flow(child.example ?? child.default)}`,
   ]);
   return [...about, `${indent}#${key.name}:`, ...items];
@@ -128,11 +134,11 @@ ${ROOT.children.map((key) => sectionOf(key, key.name, '###')).join('\n')}`;
 function sectionOf(key: Key, path: string, mark: string): string {
   const rows = rowsOf(key, path);
   const facts = key.kind === 'section' ? [] : [`- Default: ${code(key)}`];
-  const written = key.kind !== 'section' && key.expected !== undefined ? [`- Write: ${key.expected}`] : [];
+  const written = key.kind !== 'section' && key.expected !== undefined ? [`- Write: ${prose(key.expected)}`] : [];
   const head = [
     `${mark} ${path}`,
     '',
-    key.says ?? '',
+    prose(key.says),
     '',
     ...written,
     ...facts,
@@ -140,10 +146,17 @@ function sectionOf(key: Key, path: string, mark: string): string {
     '',
   ];
   if (rows.length === 0) return head.join('\n');
-  return [...head, '| key | what it is for | what to write | default |', '|---|---|---|---|', ...rows, ''].join('\n');
+  return [...head, ...table([['key', 'what it is for', 'what to write', 'default'], ...rows]), ''].join('\n');
 }
 
-function rowsOf(key: Key, path: string): string[] {
+/** A table with its columns aligned, as the formatter of this project leaves it. */
+function table([head = [], ...rows]: readonly (readonly string[])[]): string[] {
+  const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => row[column]?.length ?? 0)));
+  const lines = [head, widths.map((width) => '-'.repeat(width)), ...rows];
+  return lines.map((row) => `| ${row.map((text, column) => text.padEnd(widths[column] ?? 0)).join(' | ')} |`);
+}
+
+function rowsOf(key: Key, path: string): string[][] {
   const isList = key.element?.kind === 'section';
   const children = isList ? (key.element?.children ?? []) : key.children;
   const base = isList ? `${path}[]` : path;
@@ -151,16 +164,17 @@ function rowsOf(key: Key, path: string): string[] {
     const here = `${base}.${child.name}`;
     if (child.kind === 'section') return rowsOf(child, here);
     const preset = child.required ? 'required' : code(child);
-    return [`| \`${here}\` | ${cell(child.says)} | ${cell(child.expected)} | ${cell(preset)} |`];
+    return [[`\`${here}\``, prose(child.says), prose(child.expected), preset]];
   });
 }
 
 function code(key: Key): string {
-  return key.unset ?? `\`${flow(key.default)}\``;
+  return key.unset === undefined ? `\`${flow(key.default)}\`` : prose(key.unset);
 }
 
-function cell(text = ''): string {
-  return text.replaceAll('|', '\\|');
+/** Text that is to look in Markdown as it is written here. */
+function prose(text = ''): string {
+  return text.replace(/[*_<|\\]/g, '\\$&');
 }
 
 if (import.meta.main) {

@@ -31,7 +31,7 @@ describe('each key of the example is right when its "#" is taken away', () => {
   });
 
   test.each(['listen', 'clients', 'destinations'])('the whole of %s', (name) => {
-    const block = new RegExp(`^#${name}:\\n(?:(?:#| +#).*\\n)+`, 'm').exec(example)?.[0] ?? '';
+    const block = new RegExp(`^#${name}:\\n(?:#(?! ---).*\\n)+`, 'm').exec(example)?.[0] ?? '';
     const text = example.replace(block, block.replace(/^#/gm, ''));
     expect(configOf(load(text))[name as 'listen']).toHaveLength(name === 'destinations' ? 2 : 1);
   });

@@ -4,7 +4,14 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { load, mistakesOf } from './support.ts';
 
-const example = readFileSync('config/relay.example.yaml', 'utf8').replace(/^(\s*)#(?=[a-z ]*[\w-]+:|\s+- )/gim, '$1');
+/** The example with its lists and many of its keys switched on. */
+const example = readFileSync('config/relay.example.yaml', 'utf8')
+  .replace(/^#(?=(?:listen|clients|destinations):| {2,})/gm, '')
+  .replace(/^( +)#(?=(?:managed|probe|bogus|port|insecureMx|retry|lifetime|messageSize|listen|level): )/gm, '$1');
+
+test('the file that is spoiled below is good to begin with', () => {
+  expect(load(example).ok).toBe(true);
+});
 
 test.each([
   ['brackets without end', '['.repeat(50_000)],
