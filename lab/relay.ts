@@ -32,6 +32,9 @@ export interface RunningRelay extends Relay {
   readonly output: () => string;
   /** Resolves to the first event that fits, now or later; rejects when the relay ends or `withinMs` are over. */
   readonly untilEvent: (fits: (event: LogEvent) => boolean, withinMs?: number) => Promise<LogEvent>;
+  /** Resolves once a line of its output fits, now or later. */
+  readonly untilOutput: (line: RegExp) => Promise<void>;
+  readonly signal: (name: 'SIGHUP') => void;
   /** Runs another command of the relay with its configuration. Never rejects for its exit status. */
   readonly command: (...words: readonly string[]) => Promise<CommandResult>;
   /** Ends it as an operator does; resolves to the exit status. */
@@ -120,6 +123,19 @@ async function runRelay(prepared: Prepared): Promise<RunningRelay> {
     events: journal.events,
     output: journal.output,
     untilEvent: journal.untilEvent,
+    untilOutput: async (line) => {
+      const deadline = Date.now() + 30_000;
+      while (
+        !journal
+          .output()
+          .split('\n')
+          .some((each) => line.test(each))
+      ) {
+        if (journal.ended() || Date.now() > deadline) throw new Error(`no line fits ${line}:\n${journal.output()}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    signal: (name) => void child.kill(name),
     command: (...words) => runCommand(...words, '--config', config),
     stop,
     kill: async () => {

@@ -6,6 +6,7 @@ import './shared/node-version.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { createAdmin } from './admin/server.ts';
 import { checkCommand } from './cli/check.ts';
 import { type ExplainOptions, explainCommand, type OpenExplainer } from './cli/explain.ts';
@@ -24,6 +25,7 @@ import { loopbackEndpoint } from './config/notation.ts';
 import { createDeliverer, type Deliverer } from './deliver/deliverer.ts';
 import type { Logger } from './model/events.ts';
 import type { Mistake } from './model/mistake.ts';
+import { verdictOf } from './model/verdict.ts';
 import { judgeChain } from './policy/dane/match.ts';
 import { createTlsaFinder, judgeRecords, parseTlsa } from './policy/dane/tlsa.ts';
 import { asksForTlsa, decide } from './policy/decide.ts';
@@ -35,7 +37,7 @@ import { createWorker } from './queue/worker.ts';
 import type { ClientRule } from './receive/access.ts';
 import { loadOrMakeCertificate } from './receive/own-certificate.ts';
 import { createReceiver } from './receive/server.ts';
-import { attempt, type Lookups } from './relay.ts';
+import { attempt, type Lookups, type Stages } from './relay.ts';
 import { createLogger } from './report/log.ts';
 import { createMetrics } from './report/metrics.ts';
 import { createNoticeMaker } from './report/notice.ts';
@@ -92,10 +94,10 @@ async function openUnbound({ anchor, include }: Managed, dir: string, log: Logge
 }
 
 function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]['resolve'], trust: Trust): Lookups {
-  const { destinations, delivery } = config;
+  const { delivery } = config;
   const locate = createLocator({ resolve });
   return {
-    destination: createDestinations({ rules: destinations, port: delivery.port }),
+    destination: destinationsOf(config),
     resolverTrusted: trust.trusted,
     route: createRouter({ resolve, locate, self: selfOf(config) }),
     locate,
@@ -103,6 +105,10 @@ function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]
     findTlsa: createTlsaFinder({ resolve }),
     decide: decide(delivery.insecureMx),
   };
+}
+
+function destinationsOf({ destinations, delivery }: Config): Lookups['destination'] {
+  return createDestinations({ rules: destinations, port: delivery.port });
 }
 
 /** What would lead mail back to us: our name, and an address that we listen on at the port that we deliver to. */
@@ -174,10 +180,28 @@ async function startParts(config: Config, notes: readonly string[], file: string
     },
   };
   const deliverer = openDeliverer(config, store, log, parts);
+  let { destination } = lookups;
+  const stages: Stages = {
+    ...lookups,
+    destination: (domain) => destination(domain),
+    deliver: deliverer.deliver,
+    passOver: ({ messageId, domain }, { code, detail, status, ...where }, { policy, verdict, dnssec }) => {
+      const { explanation } = verdictOf(code, detail, status);
+      log.info(`host passed over: ${explanation}`, {
+        queueId: messageId,
+        domain,
+        code,
+        ...where,
+        policy,
+        verdict,
+        dnssec,
+      });
+    },
+  };
   const schedule = createSchedule(queue);
   const worker = createWorker({
     store,
-    attempt: (batch) => attempt(batch, { ...lookups, deliver: deliverer.deliver, report: () => {} }),
+    attempt: (batch) => attempt(batch, stages),
     makeNotice: createNoticeMaker({ hostname, readHead: store.readHead, newId: newQueueId, clock }),
     schedule,
     clock,
@@ -229,6 +253,12 @@ async function startParts(config: Config, notes: readonly string[], file: string
   );
 
   stopOnSignals(parts, log);
+  reloadOnHangup(config, file, log, async (next) => {
+    const renewed = await loadOrMakeCertificate({ ...pathsOf(next), dir: state, hostname });
+    receiver.setCertificate(renewed);
+    receiver.setClients(next.clients.map(clientRule));
+    destination = destinationsOf(next);
+  });
   const first = await trust.start();
   worker.start();
   await receiver.listen();
@@ -264,6 +294,42 @@ function stopOnSignals(parts: Parts, log: Logger): void {
   };
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
+}
+
+/** Keys of the configuration that SIGHUP takes over; the others want a restart. */
+const RELOADED: readonly (keyof Config)[] = ['clients', 'destinations', 'certificate'];
+
+/**
+ * SIGHUP reads the configuration again. What is wrong in it is told, and then all of the old one stays; connections
+ * and queue are not touched.
+ */
+function reloadOnHangup(old: Config, file: string | null, log: Logger, take: (next: Config) => Promise<void>): void {
+  const reload = async (): Promise<void> => {
+    const loaded = loadConfig({ path: file, env: process.env });
+    if (!loaded.ok) {
+      for (const mistake of loaded.mistakes) log.error(mistakeLine(mistake));
+      log.error('the new configuration was not taken; the old one stays');
+      return;
+    }
+    const { config: next } = loaded;
+    try {
+      await take(next);
+    } catch (error) {
+      log.error(`the new configuration was not taken; the old one stays: ${messageOf(error)}`);
+      return;
+    }
+    const keys = Object.keys(next) as (keyof Config)[];
+    const changed = keys.filter((key) => !RELOADED.includes(key) && !isDeepStrictEqual(next[key], old[key]));
+    log.info('took over the new configuration', {
+      clients: next.clients.length,
+      destinations: next.destinations.length,
+    });
+    if (changed.length > 0) log.warn(`a restart is needed for what has changed in: ${changed.join(', ')}`);
+  };
+  let last = Promise.resolve();
+  process.on('SIGHUP', () => {
+    last = last.then(reload);
+  });
 }
 
 interface Greeting {

@@ -7,13 +7,13 @@
  *   findTlsa      what does it publish, under which name?          RFC 7672 §2.2.3
  *   decide        how must it prove itself before it gets mail?    RFC 7672 §2.2
  *   deliver       hand the message over under that policy          RFC 5321 §3.3, RFC 3207
- *   report        tell the log, and who else wants to know
+ *   passOver      tell whoever wants to know that a host was of no use
  *
  * The stages do not know each other. This file is the only place that knows their order, and the only place that
  * turns "this host did not work" into "try the next one". Whatever is not known stops here: a host whose records
  * could not be looked up is not dialled, and when no host is left the message waits.
  */
-import type { ConnectionFacts, Outcome, Visit, VisitReport, VisitRequest } from './model/delivery.ts';
+import type { ConnectionFacts, Outcome, Visit, VisitRequest } from './model/delivery.ts';
 import type { MailEvent } from './model/events.ts';
 import type { Batch } from './model/message.ts';
 import { type ReasonCode, whatNext } from './model/reasons.ts';
@@ -36,7 +36,7 @@ export interface Lookups {
 
 export interface Stages extends Lookups {
   readonly deliver: (request: VisitRequest) => Promise<Visit>;
-  readonly report: (report: VisitReport) => void;
+  readonly passOver: (batch: Batch, trouble: Trouble, facts: Partial<MailEvent>) => void;
 }
 
 /** Addresses dialled in one attempt, over all hosts. RFC 5321 §5.1 asks for two at least. */
@@ -49,23 +49,26 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
   if (way.kind === 'dead-end') return forEveryone(batch, way.trouble, factsOf(way.mx, null, null));
 
   const troubles = new Map<Trouble, Partial<MailEvent>>();
+  const note = (trouble: Trouble, facts: Partial<MailEvent>): void => {
+    troubles.set(trouble, facts);
+    stages.passOver(batch, trouble, facts);
+  };
   let visits = 0;
   for (const host of way.hosts) {
     if (visits >= VISITS_AT_MOST) break;
     const plan = await planHost(destination, way.mx, host, stages);
     const { policy } = plan;
     if (policy.kind === 'skip') {
-      troubles.set(policy.trouble, factsOf(way.mx, plan, null));
+      note(policy.trouble, factsOf(way.mx, plan, null));
       continue;
     }
     for (const address of addressesOf(plan)) {
       if (visits++ >= VISITS_AT_MOST) break;
       const { nextHop } = destination;
       const visit = await stages.deliver({ batch, nextHop, host, address, port: nextHop.port, policy });
-      stages.report({ batch, plan, visit });
       const facts = factsOf(way.mx, plan, visit.connection);
       if (visit.kind === 'settled') return visit.outcomes.map((outcome) => withFacts(outcome, visit.connection, facts));
-      troubles.set({ host: host.name, address, ...visit.trouble }, facts);
+      note({ host: host.name, address, ...visit.trouble }, facts);
     }
   }
   const trouble = mostTelling([...troubles.keys()]);

@@ -110,7 +110,7 @@ async function journey(change: Partial<Day>): Promise<string> {
       }));
       return { kind: 'settled', connection: { ...connection, verdict: 'authenticated', code: 'dane-ee' }, outcomes };
     },
-    report: ({ visit }) => steps.push(visit.kind),
+    passOver: (_, { code }) => steps.push(`(${code})`),
   };
   const outcomes = await attempt(batch, stages);
   expect(outcomes.map(({ recipientId }) => recipientId)).toEqual([7, 8]);
@@ -125,31 +125,31 @@ const refused: Trouble = { code: 'connect-failed', detail: '' };
 
 describe('one attempt, host by host', () => {
   test.each<[string, Partial<Day>, string]>([
-    ['all well', {}, `${mx1}, settled → delivered 2.0.0 dane-ee`],
+    ['all well', {}, `${mx1} → delivered 2.0.0 dane-ee`],
     [
       'PREF-03 first host has the wrong key: the second is tried',
       { visits: { mx1: mismatch } },
-      `${mx1}, useless, ${mx2}, settled → delivered 2.0.0 dane-ee`,
+      `${mx1}, (tlsa-mismatch), ${mx2} → delivered 2.0.0 dane-ee`,
     ],
     [
       'CONN-02 both have the wrong key: it waits',
       { visits: { mx1: mismatch, mx2: mismatch } },
-      `${mx1}, useless, ${mx2}, useless → deferred 4.7.5 tlsa-mismatch`,
+      `${mx1}, (tlsa-mismatch), ${mx2}, (tlsa-mismatch) → deferred 4.7.5 tlsa-mismatch`,
     ],
     [
       'TLSA-10 TLSA lookup fails on the first: it is not dialled, the second is',
       { policies: { mx1: skip('tlsa-lookup-failed') } },
-      `locate mx1, tlsa mx1, ${mx2}, settled → delivered 2.0.0 dane-ee`,
+      `locate mx1, tlsa mx1, (tlsa-lookup-failed), ${mx2} → delivered 2.0.0 dane-ee`,
     ],
     [
       'PREF-04 TLSA lookup fails on both: nothing is dialled',
       { policies: { mx1: skip('tlsa-lookup-failed'), mx2: skip('tlsa-lookup-failed') } },
-      'locate mx1, tlsa mx1, locate mx2, tlsa mx2 → deferred 4.7.5 tlsa-lookup-failed',
+      'locate mx1, tlsa mx1, (tlsa-lookup-failed), locate mx2, tlsa mx2, (tlsa-lookup-failed) → deferred 4.7.5 tlsa-lookup-failed',
     ],
     [
       'PREF-04 of several reasons the most telling one is given',
       { visits: { mx1: mismatch, mx2: refused } },
-      `${mx1}, useless, ${mx2}, useless → deferred 4.7.5 tlsa-mismatch`,
+      `${mx1}, (tlsa-mismatch), ${mx2}, (connect-failed) → deferred 4.7.5 tlsa-mismatch`,
     ],
     [
       'PREF-05 DANE fails on the first address: the second of the same host is tried',
@@ -157,12 +157,12 @@ describe('one attempt, host by host', () => {
         location: { mx1: { kind: 'found', addresses: ['192.0.2.1', '192.0.2.2'], dnssec: 'secure', bases: ['mx1'] } },
         visits: { 'mx1 192.0.2.1': mismatch },
       },
-      `${mx1}, useless, dial mx1 192.0.2.2, settled → delivered 2.0.0 dane-ee`,
+      `${mx1}, (tlsa-mismatch), dial mx1 192.0.2.2 → delivered 2.0.0 dane-ee`,
     ],
     [
       'ADDR-02 unsigned host: TLSA is never asked for',
       { location: { mx1: { kind: 'found', addresses: ['192.0.2.1'], dnssec: 'insecure', bases: [] } } },
-      'locate mx1, dial mx1 192.0.2.1, settled → delivered 2.0.0 dane-ee',
+      'locate mx1, dial mx1 192.0.2.1 → delivered 2.0.0 dane-ee',
     ],
     [
       'MX-02 the MX lookup fails: it waits, nothing is located or dialled',
@@ -194,7 +194,7 @@ describe('one attempt, host by host', () => {
     [
       'DNS-17 without DANE at stake an unproven resolver does not stop mail',
       { resolverTrusted: false, rule: 'may' },
-      `${mx1}, settled → delivered 2.0.0 dane-ee`,
+      `${mx1} → delivered 2.0.0 dane-ee`,
     ],
     [
       'MX-15 address literal under dane-only: returned',
@@ -204,12 +204,12 @@ describe('one attempt, host by host', () => {
     [
       'ADDR-05 all hosts proven to have no address: returned',
       { policies: { mx1: skip('host-without-address'), mx2: skip('host-without-address') } },
-      'locate mx1, tlsa mx1, locate mx2, tlsa mx2 → bounced 5.4.4 host-without-address',
+      'locate mx1, tlsa mx1, (host-without-address), locate mx2, tlsa mx2, (host-without-address) → bounced 5.4.4 host-without-address',
     ],
     [
       'ADDR-05 one host without address, one lookup error: it waits',
       { policies: { mx1: skip('host-without-address'), mx2: skip('address-lookup-failed') } },
-      'locate mx1, tlsa mx1, locate mx2, tlsa mx2 → deferred 4.4.3 address-lookup-failed',
+      'locate mx1, tlsa mx1, (host-without-address), locate mx2, tlsa mx2, (address-lookup-failed) → deferred 4.4.3 address-lookup-failed',
     ],
     [
       'TXN-02 every host turned us away for good: returned',
@@ -219,12 +219,12 @@ describe('one attempt, host by host', () => {
           mx2: { code: 'greeting-refused', detail: '', status: '5.3.2' },
         },
       },
-      `${mx1}, useless, ${mx2}, useless → bounced 5.3.2 greeting-refused`,
+      `${mx1}, (greeting-refused), ${mx2}, (greeting-refused) → bounced 5.3.2 greeting-refused`,
     ],
     [
       'TXN-02 one host turned us away for good, one was down: it waits',
       { visits: { mx1: { code: 'greeting-refused', detail: '', status: '5.3.2' }, mx2: refused } },
-      `${mx1}, useless, ${mx2}, useless → deferred 4.4.1 connect-failed`,
+      `${mx1}, (greeting-refused), ${mx2}, (connect-failed) → deferred 4.4.1 connect-failed`,
     ],
     [
       'MX-14 an illegal host name is neither looked up nor dialled',
@@ -235,7 +235,7 @@ describe('one attempt, host by host', () => {
           hosts: [host('mx1', 10, { code: 'host-name-illegal', detail: '' }), host('mx2', 20)],
         },
       },
-      `${mx2}, settled → delivered 2.0.0 dane-ee`,
+      `(host-name-illegal), ${mx2} → delivered 2.0.0 dane-ee`,
     ],
   ])('%s', async (_, change, story) => {
     expect(await journey(change)).toBe(story);

@@ -4,7 +4,7 @@ import type { MailEvent } from './events.ts';
 import type { Batch } from './message.ts';
 import type { ReasonCode } from './reasons.ts';
 import type { MailHost, NextHop, Trouble } from './route.ts';
-import type { HostPlan, TlsPolicy } from './tls-policy.ts';
+import type { TlsPolicy } from './tls-policy.ts';
 
 export interface TlsFacts {
   /** `TLSv1.3`, as OpenSSL names it. */
@@ -73,10 +73,3 @@ export interface VisitRequest {
 export type Visit =
   | { readonly kind: 'settled'; readonly connection: ConnectionFacts; readonly outcomes: readonly Outcome[] }
   | { readonly kind: 'useless'; readonly connection: ConnectionFacts; readonly trouble: Trouble };
-
-/** What the log, the metrics and the reports are told of each visit. */
-export interface VisitReport {
-  readonly batch: Batch;
-  readonly plan: HostPlan;
-  readonly visit: Visit;
-}

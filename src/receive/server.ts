@@ -63,6 +63,8 @@ export interface Receiver {
   readonly addresses: () => readonly ListenRule[];
   /** For connections from now on. @throws when this is no certificate with its key; the old one then stays */
   readonly setCertificate: (certificate: ServerCertificate) => void;
+  /** From the next message on, also in connections that are open. @throws TypeError as `createReceiver` */
+  readonly setClients: (clients: readonly ClientRule[]) => void;
   /** Takes no more connections, lets messages under way finish for up to `drainMs`, then ends all. Never rejects. */
   readonly close: (drainMs: number) => Promise<void>;
 }
@@ -103,6 +105,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     setCertificate: ({ cert, key }) => {
       createSecureContext({ cert, key });
       for (const door of doors) door.updateSecureContext({ cert, key });
+    },
+    setClients: (clients) => {
+      desk.access = createAccess(clients);
     },
     close: async (drainMs) => {
       await Promise.all(doors.map((door) => door.shut(drainMs)));

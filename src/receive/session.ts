@@ -29,7 +29,8 @@ import { type LineFault, Wire } from './wire.ts';
 /** What all conversations share. */
 export interface Desk {
   readonly hostname: string;
-  readonly access: Access;
+  /** Whoever may send now: a new configuration puts another in its place. */
+  access: Access;
   readonly gate: Gate;
   readonly spool: Spool;
   readonly content: ContentRules;
@@ -64,7 +65,6 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** Emits `gone` when its connection is closed. */
 export class Session extends SMTPConnection {
   readonly #desk: Desk;
-  #candidates: readonly ClientRule[] = [];
   #credentials: Credentials | null = null;
   #transaction: Transaction | null = null;
   /** Where the connection stands with the gate. */
@@ -90,8 +90,8 @@ export class Session extends SMTPConnection {
     this._setListeners(() => {
       this._resetSession();
       const { access, gate } = this.#desk;
-      this.#candidates = access.candidates(this.peer);
-      const refusal = this.#candidates.length === 0 ? refuse('client-unknown', this.peer) : gate.enter(this.peer);
+      const isStranger = access.candidates(this.peer).length === 0;
+      const refusal = isStranger ? refuse('client-unknown', this.peer) : gate.enter(this.peer);
       if (refusal) {
         this.#turnAway(refusal);
         return;
@@ -266,7 +266,9 @@ export class Session extends SMTPConnection {
     }
     const read = readMail(line, this.#desk.content.messageBytes, this.openingCommand === 'EHLO');
     const { access } = this.#desk;
-    const allowed = 'refusal' in read ? read : access.mayMail(this.#candidates, this.#whoIsIt(), read.value.sender);
+    // Asked anew for each message: a client that has lost its permission meanwhile sends no more.
+    const candidates = access.candidates(this.peer);
+    const allowed = 'refusal' in read ? read : access.mayMail(candidates, this.#whoIsIt(), read.value.sender);
     if ('refusal' in read || 'refusal' in allowed) {
       const sender = 'refusal' in read ? {} : { sender: read.value.sender };
       if ('refusal' in allowed) this.#report(allowed.refusal, sender);
