@@ -22,9 +22,9 @@ test.each([
     'a billion laughs',
     `a: &a [x, x, x, x, x, x, x, x, x]\n${'bcdefghij'.replace(/./g, (name, at: number) => `${name}: &${name} [${Array(9).fill(`*${'abcdefghij'[at]}`).join(', ')}]\n`)}`,
   ],
-  ['many aliases', `a: &a x\nlisten: [${'*a, '.repeat(100_000)}]`],
-  ['many keys', Array.from({ length: 100_000 }, (_, index) => `k${index}: 1\n`).join('')],
-  ['many wrong elements', `clients: [${'1, '.repeat(100_000)}]`],
+  ['many aliases', `a: &a x\nlisten: [${'*a, '.repeat(30_000)}]`],
+  ['many keys', Array.from({ length: 30_000 }, (_, index) => `k${index}: 1\n`).join('')],
+  ['many wrong elements', `clients: [${'1, '.repeat(30_000)}]`],
   ['one endless word', `hostname: ${'a'.repeat(1_000_000)}`],
   ['control characters', 'hostname: "\\u0000\\u0007"\n\u0001: 2'],
   ['the prototype', '__proto__: { clients: [{ name: a, networks: [0.0.0.0/0] }] }'],
@@ -48,7 +48,7 @@ test('any text at all', () => {
       const result = load(text);
       if (result.ok) expect(result.config.clients).toEqual([]);
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 
@@ -126,6 +126,6 @@ test('any environment', () => {
       const result = load('', env);
       if (!result.ok) expect(result.mistakes[0].file).toMatch(/^DANE_RELAY_/);
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
