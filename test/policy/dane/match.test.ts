@@ -79,7 +79,11 @@ describe('DANE-EE (RFC 7672 §3.1.1)', () => {
       const sent = withLeaf(change);
       return [title, { chain: sent, records: [tlsa('3 1 1', at(sent, 0))] }, 'dane-ee 0'];
     }),
-    ['EE-04 issuing certificates missing', { chain: [mx], records: [tlsa('3 0 1', mx)] }, 'dane-ee 0'],
+    [
+      'EE-09 EE-04 issuing certificates missing, nothing to ask about revocation',
+      { chain: [mx], records: [tlsa('3 0 1', mx)] },
+      'dane-ee 0',
+    ],
     ['EE-05 only the intermediate matches', { chain, records: [tlsa('3 1 1', inter)] }, 'tlsa-mismatch'],
     ['EE-05 only the root matches', { chain, records: [tlsa('3 0 1', root)] }, 'tlsa-mismatch'],
     ['EE-06 the leaf is not the first', { chain: [inter, mx, root], records: [tlsa('3 1 1', mx)] }, 'tlsa-mismatch'],
@@ -89,7 +93,11 @@ describe('DANE-EE (RFC 7672 §3.1.1)', () => {
       { chain, records: [tlsa('1 1 1', mx), tlsa('3 1 1', other)] },
       'tlsa-mismatch',
     ],
-    ['USE-02 a PKIX record does not spoil', { chain, records: [tlsa('1 1 1', other), tlsa('3 1 1', mx)] }, 'dane-ee 0'],
+    [
+      'USE-02 OPS-03 a PKIX record does not spoil',
+      { chain, records: [tlsa('1 1 1', other), tlsa('3 1 1', mx)] },
+      'dane-ee 0',
+    ],
     ['USE-08 one malformed, one good', { chain, records: ['3 1 1 ab', tlsa('3 1 1', mx)] }, 'dane-ee 0'],
     ['USE-08 all malformed', { chain, records: ['3 1 1 ab', '3 1 1'] }, 'tlsa-no-usable-record'],
     ['USE-10 twice the same', { chain, records: [tlsa('3 1 1', mx), tlsa('3 1 1', mx)] }, 'dane-ee 0'],

@@ -1,0 +1,114 @@
+/** The operator's table: first match wins. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { TlsRule } from '../../src/model/tls-policy.ts';
+import { createDestinations, type DestinationRule } from '../../src/policy/destinations.ts';
+
+const rule = (domain: string, tls: TlsRule = 'dane-only', via: DestinationRule['via'] = null): DestinationRule => ({
+  domain,
+  tls,
+  via,
+});
+const table = (rules: readonly DestinationRule[]) => createDestinations({ rules, port: 25 });
+
+describe('which rule holds for a domain', () => {
+  test.each<[string, readonly DestinationRule[], string, TlsRule]>([
+    ['POL-05 no rules at all', [], 'example.nl', 'dane'],
+    ['no rule that fits', [rule('example.org')], 'example.nl', 'dane'],
+    ['the very domain', [rule('example.nl')], 'example.nl', 'dane-only'],
+    ['an exact rule does not hold below', [rule('example.nl')], 'www.example.nl', 'dane'],
+    ['a rule for all below', [rule('*.example.nl')], 'a.example.nl', 'dane-only'],
+    ['a rule for all below, two labels', [rule('*.example.nl')], 'a.b.example.nl', 'dane-only'],
+    ['a rule for all below is not for the domain itself', [rule('*.example.nl')], 'example.nl', 'dane'],
+    ['a rule for all below is not for a name that ends alike', [rule('*.example.nl')], 'myexample.nl', 'dane'],
+    ['a top-level domain', [rule('.nl')], 'example.nl', 'dane-only'],
+    ['everything', [rule('*', 'encrypt')], 'example.nl', 'encrypt'],
+    ['the first of two', [rule('example.nl', 'may'), rule('*', 'dane-only')], 'example.nl', 'may'],
+    [
+      'the first of two, the wider one first',
+      [rule('*', 'encrypt'), rule('example.nl', 'may')],
+      'example.nl',
+      'encrypt',
+    ],
+    [
+      'a wide rule before a narrow one',
+      [rule('*.nl', 'encrypt'), rule('*.example.nl', 'may')],
+      'a.example.nl',
+      'encrypt',
+    ],
+    ['a narrow rule before a wide one', [rule('*.example.nl', 'may'), rule('*.nl', 'encrypt')], 'a.example.nl', 'may'],
+    ['twice the same', [rule('example.nl', 'may'), rule('example.nl', 'encrypt')], 'example.nl', 'may'],
+    ['an address literal', [rule('[192.0.2.1]', 'may')], '[192.0.2.1]', 'may'],
+    [
+      'an address literal of version 6, in other letters',
+      [rule('[IPv6:2001:DB8::1]', 'may')],
+      '[ipv6:2001:db8::1]',
+      'may',
+    ],
+    ['everything holds for literals too', [rule('*', 'encrypt')], '[192.0.2.1]', 'encrypt'],
+    ['a literal has no parent domain', [rule('*.0.2.1]', 'may')], '[192.0.2.1]', 'dane'],
+  ])('%s', (_, rules, domain, tls) => {
+    expect(table(rules)(domain).tls).toBe(tls);
+  });
+
+  test('the index gives what reading the table from top to bottom gives', () => {
+    const label = fc.constantFrom('a', 'b', 'c');
+    const name = fc.array(label, { minLength: 1, maxLength: 3 }).map((labels) => labels.join('.'));
+    const pattern = fc.oneof(
+      name,
+      name.map((text) => `*.${text}`),
+      fc.constant('*'),
+    );
+    const rules = fc.array(fc.tuple(pattern, fc.constantFrom<TlsRule>('dane', 'dane-only', 'encrypt', 'may')), {
+      maxLength: 8,
+    });
+    const fits = (text: string, domain: string): boolean =>
+      text === '*' || (text.startsWith('*.') ? domain.endsWith(text.slice(1)) : text === domain);
+    fc.assert(
+      fc.property(rules, name, (written, domain) => {
+        const first = written.find(([text]) => fits(text, domain));
+        expect(table(written.map(([text, tls]) => rule(text, tls)))(domain).tls).toBe(first?.[1] ?? 'dane');
+      }),
+    );
+  });
+
+  test('a hundred thousand rules are an index, not a list to walk through', () => {
+    const rules = Array.from({ length: 100_000 }, (_, n) => rule(n % 2 ? `d${n}.example` : `*.d${n}.example`, 'may'));
+    const find = table(rules);
+    for (let n = 1; n < 100_000; n += 2) if (find(`d${n}.example`).tls !== 'may') throw new Error(`d${n}`);
+    expect(find('x.d99998.example').tls).toBe('may');
+  });
+});
+
+describe('where mail is taken', () => {
+  test.each<[string, DestinationRule['via'], string, object]>([
+    ['no route', null, 'example.nl', { kind: 'domain', domain: 'example.nl', port: 25 }],
+    ['MX-15 no route, a literal', null, '[192.0.2.1]', { kind: 'literal', address: '192.0.2.1', port: 25 }],
+    [
+      'MX-15 no route, a literal of version 6',
+      null,
+      '[IPv6:2001:db8::1]',
+      { kind: 'literal', address: '2001:db8::1', port: 25 },
+    ],
+    [
+      'MX-16 a host',
+      { kind: 'host', host: 'relay.example', port: 587 },
+      'example.nl',
+      { kind: 'host', host: 'relay.example', port: 587 },
+    ],
+    [
+      'MX-16 a domain, the usual port',
+      { kind: 'domain', domain: 'relay.example', port: null },
+      'example.nl',
+      { kind: 'domain', domain: 'relay.example', port: 25 },
+    ],
+    [
+      'MX-16 an address',
+      { kind: 'literal', address: '192.0.2.9', port: null },
+      'example.nl',
+      { kind: 'literal', address: '192.0.2.9', port: 25 },
+    ],
+  ])('%s', (_, via, domain, nextHop) => {
+    expect(table([rule('*', 'dane', via)])(domain).nextHop).toEqual(nextHop);
+  });
+});
