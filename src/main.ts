@@ -129,7 +129,12 @@ function openDeliverer({ hostname, delivery }: Config, store: Store | null, log:
     judge: (chain, { records, referenceNames }) =>
       judgeChain({ chain, records, names: referenceNames, at: clock.now() }),
     timeouts: { connect: delivery.connectTimeout },
-    pool: { perHost: delivery.connectionsPerHost, total: delivery.connections, idleMs: delivery.idleTimeout },
+    pool: {
+      perHost: delivery.connectionsPerHost,
+      total: delivery.connections,
+      messagesPerConnection: delivery.messagesPerConnection,
+      idleMs: delivery.idleTimeout,
+    },
     log,
   });
   return parts.opened(deliverer, ({ close }) => close());

@@ -20,9 +20,9 @@ export interface TrustOptions {
   /** Must ask the resolver each time: `resolveAfresh`. */
   readonly resolve: Resolve;
   /** A name with NS records that are signed, `.` for most. */
-  readonly signed?: string;
+  readonly signed: string;
   /** Names whose signatures are broken on purpose. */
-  readonly bogus?: readonly string[];
+  readonly bogus: readonly string[];
   readonly everyMs?: number;
   /** Between two tries while there is no proof. */
   readonly soonMs?: number;
@@ -41,13 +41,10 @@ export interface Trust {
   readonly close: () => void;
 }
 
-/** Kept broken for this very purpose by those who run it. */
-export const KNOWN_BOGUS: readonly string[] = ['dnssec-failed.org'];
-
 export function createTrust({
   resolve,
-  signed = '.',
-  bogus = KNOWN_BOGUS,
+  signed,
+  bogus,
   everyMs = 60_000,
   soonMs = 5_000,
   clock,

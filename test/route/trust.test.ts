@@ -67,7 +67,12 @@ describe('a real Unbound', () => {
       up = answer.kind !== 'failed' || !answer.reason.includes('cannot be reached');
       if (unbound.exitCode !== null) throw new Error('unbound does not start');
     }
-    const trust = createTrust({ resolve: resolver.resolveAfresh, bogus: ['bogus.test'], clock: systemClock });
+    const trust = createTrust({
+      resolve: resolver.resolveAfresh,
+      signed: '.',
+      bogus: ['bogus.test'],
+      clock: systemClock,
+    });
     const state = await trust.check();
     resolver.close();
     unbound.kill();
@@ -110,7 +115,7 @@ describe('a real Unbound', () => {
 
   test('the probes really ask, whatever the client remembers', async () => {
     lab.asked();
-    const trust = createTrust({ resolve: lab.resolve, bogus: ['bogus.test'], clock: systemClock });
+    const trust = createTrust({ resolve: lab.resolve, signed: '.', bogus: ['bogus.test'], clock: systemClock });
     await Promise.all([trust.check(), trust.check()]);
     await trust.check();
     expect(lab.asked().filter((question) => question === 'NS .')).toHaveLength(2);
@@ -154,6 +159,8 @@ describe('over time', () => {
     const changes: string[] = [];
     const trust: Trust = createTrust({
       resolve: resolveAfresh,
+      signed: '.',
+      bogus: ['dnssec-failed.org'],
       clock,
       onChange: (state, before) => changes.push(`${before.kind} → ${state.kind}`),
     });
@@ -187,7 +194,7 @@ describe('over time', () => {
   test('DNS-17 the built-in bogus name is asked for, and breaks the trust in who believes it', async () => {
     const fake = await startFakeDns(permissive);
     const { resolveAfresh, close } = createResolver({ server: fake.server });
-    const state = await createTrust({ resolve: resolveAfresh, clock: systemClock }).check();
+    const state = await createTrust({ resolve: resolveAfresh, signed: '.', bogus: [], clock: systemClock }).check();
     expect(state).toMatchObject({ kind: 'not-validating', reason: expect.stringContaining('dnssec-failed.org') });
     expect(fake.queries.map(({ name }) => name).toSorted()).toEqual(['', 'dnssec-failed.org']);
     close();

@@ -93,7 +93,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
 describe('a managed Unbound', () => {
   test('DNS-17 validates from the trust anchor that it was given, and is proven to', async () => {
     const { resolveAfresh } = client(await start());
-    const trust = createTrust({ resolve: resolveAfresh, bogus: ['bogus.test'], clock: systemClock });
+    const trust = createTrust({ resolve: resolveAfresh, signed: '.', bogus: ['bogus.test'], clock: systemClock });
     expect(await trust.check()).toEqual({ kind: 'proven' });
     expect(await resolveAfresh('mx.good.test', 'A')).toMatchObject({ kind: 'found', secure: true });
     expect(await resolveAfresh('mx.plain.test', 'A')).toMatchObject({ kind: 'found', secure: false });
