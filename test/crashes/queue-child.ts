@@ -16,7 +16,18 @@ if (round === 'warm-up') {
 }
 
 /** Written by a system call of its own: what is said was said, however soon the end comes. */
-const say = (what: string, id: string): void => void writeSync(1, `${what} ${id}\n`);
+function say(what: string, id: string): void {
+  for (;;) {
+    try {
+      writeSync(1, `${what} ${id}\n`);
+      return;
+    } catch (error) {
+      // Whoever listens is busy.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}
 
 let last = 0;
 

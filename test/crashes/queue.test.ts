@@ -38,7 +38,7 @@ async function killedAfter(lines: number, folder: string, round: string): Promis
     if (what !== 'open') said.push([what, id]);
     if (said.length >= lines) child.kill('SIGKILL');
   }
-  if (child.signalCode === null) await once(child, 'exit');
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   expect(child.signalCode).toBe('SIGKILL');
   const those = (wanted: string): ReadonlySet<string> =>
     new Set(said.flatMap(([what, id]) => (what === wanted ? [id] : [])));

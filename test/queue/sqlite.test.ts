@@ -147,6 +147,7 @@ describe('group commit', () => {
     });
     // Leases are as few as the attempts that run: looking through them is what is wanted.
     expect(steps.filter((step) => /SCAN|TEMP B-TREE/.test(step))).toEqual(['overdue: SCAN lease']);
+    expect(steps.find((step) => step.startsWith('take'))).toContain('(message=? AND domain=?)');
     expect(steps.filter((step) => step.includes('recipient')).every((step) => step.includes('USING INDEX'))).toBe(true);
     engine.close();
   });
