@@ -265,7 +265,7 @@ function converse(plain: Socket, { name, peer, mood, context, greylist, commands
     plain.removeListener('data', onData);
     plain.write('220 2.0.0 Go ahead\r\n', () => {
       if (mood === 'handshake-fails') {
-        plain.end('This is no TLS.\r\n');
+        plain.once('data', () => plain.end('This is no TLS.\r\n'));
         return;
       }
       transaction = null;

@@ -259,7 +259,8 @@ export class SmtpConnection extends Base {
     }
     for (const received of this.#reader.push(chunk)) {
       if (this.#failure !== null) return;
-      if (received.kind === 'garbage') this.#fail({ code: 'remote-garbage', detail: received.why });
+      if (this.#handshakeIsNext) this.#injected();
+      else if (received.kind === 'garbage') this.#fail({ code: 'remote-garbage', detail: received.why });
       else this.#answer(received.reply);
     }
     if (this.#handshakeIsNext && this.#reader.midway) this.#injected();
@@ -317,8 +318,7 @@ export class SmtpConnection extends Base {
     const waiter = this.#waiting.shift();
     const closing = reply.code === 421;
     if (!waiter) {
-      if (this.#handshakeIsNext) this.#injected();
-      else if (closing) this.#goodbye(reply);
+      if (closing) this.#goodbye(reply);
       else this.#fail({ code: 'remote-garbage', detail: 'a reply that answers nothing', reply: textOf(reply) });
       return;
     }

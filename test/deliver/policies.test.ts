@@ -80,6 +80,7 @@ describe('where TLS is demanded nothing goes out otherwise', () => {
     ],
     ['TLS-08 INJ-01 a whole reply follows the 220', { starttls: Buffer.from('220 go\r\n250 x\r\n') }, 'tls-injection'],
     ['TLS-08 INJ-01 part of a reply follows the 220', { starttls: Buffer.from('220 go\r\n250-S') }, 'tls-injection'],
+    ['TLS-08 INJ-01 no reply at all follows the 220', { starttls: Buffer.from('220 go\r\nwhat\r\n') }, 'tls-injection'],
     ['TXN-02 the greeting is 554', { greeting: '554 5.7.1 go away' }, 'greeting-refused-before-tls'],
     ['TXN-02 EHLO is answered 550', { ehlo: '550 5.7.1 go away' }, 'greeting-refused-before-tls'],
   ])('%s', async (_, host, code) => {
