@@ -1,7 +1,8 @@
 #!/bin/sh
-# Sees to the system packages that the demo and the tests need. Says nothing and does nothing when all are there.
+# Sees to the system packages that the relay, the demo and the tests need. Says nothing and does nothing when all are there.
 #
-#   ./setup.sh --for demo    Unbound, the tools that sign zones, the DNS root keys, openssl (default)
+#   ./setup.sh --for run     Unbound and the DNS root keys
+#   ./setup.sh --for demo    also the tools that sign zones, openssl (default)
 #   ./setup.sh --for test    also Postfix, Exim, swaks and Python, which the tests talk to
 #
 # As root on Debian or Ubuntu it installs what is missing and starts no service. Otherwise it names what is missing
@@ -20,7 +21,7 @@ purpose=demo
 while [ $# -gt 0 ]; do
   case $1 in
     --for)
-      [ $# -ge 2 ] || fail 2 "--for wants demo or test"
+      [ $# -ge 2 ] || fail 2 "--for wants run, demo or test"
       purpose=$2
       shift 2
       ;;
@@ -29,15 +30,15 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -h | --help)
-      sed -n '2,8s/^# \{0,1\}//p' "$self"
+      sed -n '2,9s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
-    *) fail 2 "unknown argument \"$1\"; usage: ./setup.sh [--for demo|test]" ;;
+    *) fail 2 "unknown argument \"$1\"; usage: ./setup.sh [--for run|demo|test]" ;;
   esac
 done
 case $purpose in
-  demo | test) ;;
-  *) fail 2 "--for wants demo or test, not \"$purpose\"" ;;
+  run | demo | test) ;;
+  *) fail 2 "--for wants run, demo or test, not \"$purpose\"" ;;
 esac
 
 # Mail servers and resolvers live in /usr/sbin, which an ordinary user does not have on the PATH.
@@ -52,9 +53,11 @@ missing=
 need() { missing="$missing $1"; }
 
 has unbound || need unbound
-has ldns-signzone && has ldns-keygen || need ldnsutils
 [ -s /usr/share/dns/root.key ] || need dns-root-data
-has openssl || need openssl
+if [ "$purpose" != run ]; then
+  has ldns-signzone && has ldns-keygen || need ldnsutils
+  has openssl || need openssl
+fi
 
 exim_missing=no
 if [ "$purpose" = test ]; then

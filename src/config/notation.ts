@@ -6,6 +6,7 @@
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { isHostName, literalAddress, toDomain } from '../shared/domain-name.ts';
+import { isLoopback } from '../shared/loopback.ts';
 import type { Endpoint, Via } from './config.ts';
 
 export type Reading<Value> =
@@ -184,9 +185,7 @@ export const loopbackEndpoint: Notation<Endpoint> = {
     if (!reading.ok) return reading;
     const { address, port } = reading.value;
     if (port === 0) return wrong(`${shown(text)} has no port that could be asked`);
-    const loopback =
-      address.startsWith('127.') || (isIPv6(address) && octetsOf(address).join('') === '0000000000000001');
-    if (loopback) return reading;
+    if (isLoopback(address)) return reading;
     return wrong(
       `${shown(text)} is not on this machine, and what it says of DNSSEC could be forged on the way (RFC 7672 §2.1.1)`,
     );

@@ -9,9 +9,9 @@
  * The cache of the resolver is the cache. What is kept here stays a minute at most, with its status, and a failure
  * never is.
  */
-import { isIPv4, isIPv6 } from 'node:net';
 import type { DnsAnswer, ExtendedError, RecordData, RecordType, Resolve } from '../model/dns.ts';
 import { isDomain } from '../shared/domain-name.ts';
+import { isLoopback } from '../shared/loopback.ts';
 import { createMemory, type Dated, type Memory } from './memory.ts';
 import { exchange, type ServerAddress } from './transport.ts';
 import type { Question, RecordOf, WireRecord } from './wire.ts';
@@ -36,14 +36,6 @@ export interface Resolver {
 
 /** Links of one CNAME chain, over all replies. Unbound itself stops after eleven. */
 const LINKS_AT_MOST = 16;
-
-/** Whether an address is of this machine only, so that nobody on the way can set the AD bit (RFC 6840 §5.8). */
-export function isLoopback(address: string): boolean {
-  if (isIPv4(address)) return address.startsWith('127.');
-  if (!isIPv6(address) || address.includes('%')) return false;
-  const host = new URL(`http://[${address}]`).hostname;
-  return host === '[::1]' || /^\[::ffff:7f[0-9a-f]{2}:/.test(host);
-}
 
 export function createResolver({ server, timeoutMs = 20_000, onAnswer }: ResolverOptions): Resolver {
   const closing = new AbortController();

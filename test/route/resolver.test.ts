@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { DnsAnswer } from '../../src/model/dns.ts';
-import { createResolver, isLoopback, type Resolver } from '../../src/route/resolver.ts';
+import { createResolver, type Resolver } from '../../src/route/resolver.ts';
+import { isLoopback } from '../../src/shared/loopback.ts';
 import {
   a,
   cname,
