@@ -153,7 +153,7 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
     });
 
     describe('claim', () => {
-      test('a batch is one message and one domain; what is claimed is not claimed again', async () => {
+      test('TXN-09 a batch is one message and one domain; what is claimed is not claimed again', async () => {
         const sent = message({ to: ['a@x.example', 'b@y.example', 'c@x.example'] });
         await store.accept(sent, terms);
         const claims = await claim();
