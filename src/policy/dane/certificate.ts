@@ -105,6 +105,31 @@ export function picks({ selector, matching, data }: TlsaRecord, certificate: Cer
   return associationData(certificate, selector, matching)?.equals(data) ?? false;
 }
 
+/**
+ * The first of many records that picks a certificate, found in a few steps however many there are.
+ *
+ * @returns a function that gives undefined where none does
+ */
+export function createPicker(records: readonly TlsaRecord[]): (certificate: Certificate) => TlsaRecord | undefined {
+  const ranks = new Map<string, number>();
+  const kinds = new Map<string, readonly [selector: number, matching: number]>();
+  for (const [rank, { selector, matching, data }] of records.entries()) {
+    const kind = `${selector} ${matching}`;
+    const key = `${kind} ${data.toString('latin1')}`;
+    if (!ranks.has(key)) ranks.set(key, rank);
+    kinds.set(kind, [selector, matching]);
+  }
+  return (certificate) => {
+    let first = records.length;
+    for (const [kind, [selector, matching]] of kinds) {
+      const data = associationData(certificate, selector, matching);
+      const rank = data ? ranks.get(`${kind} ${data.toString('latin1')}`) : undefined;
+      if (rank !== undefined && rank < first) first = rank;
+    }
+    return records[first];
+  };
+}
+
 /** What a record with this selector and matching type would have to hold (RFC 6698 §2.1); null for unknown ones. */
 export function associationData(certificate: Certificate, selector: number, matching: number): Buffer | null {
   if (selector !== 0 && selector !== 1) return null;

@@ -9,7 +9,7 @@ import { oidOf, readDer, readElements, readInside } from './der.ts';
 /** True when the key in `spki` made the signature on `certificate`. */
 export function isSignedBy({ raw }: Certificate, spki: Buffer): boolean {
   const key = readPublicKey(spki);
-  if (key === null) return false;
+  if (key === null || !isAffordable(key)) return false;
   try {
     return new X509Certificate(raw).verify(key);
   } catch {
@@ -17,9 +17,27 @@ export function isSignedBy({ raw }: Certificate, spki: Buffer): boolean {
   }
 }
 
-/** The key in exactly one SubjectPublicKeyInfo; null when its algorithm is not supported or it is malformed. */
+/** A hostile RSA key can make one verification cost a hundred times what an honest one does. */
+function isAffordable({ asymmetricKeyDetails }: KeyObject): boolean {
+  const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails ?? {};
+  return modulusLength <= 16_384 && publicExponent < 2n ** 64n;
+}
+
+/**
+ * The key in exactly one SubjectPublicKeyInfo; null when its algorithm is not supported or it is malformed. Reading a
+ * key costs as much as verifying with it, so the same octets are read once.
+ */
 export function readPublicKey(spki: Buffer): KeyObject | null {
-  if (publicKeyAlgorithm(spki) === null) return null;
+  const known = read.get(spki);
+  if (known !== undefined) return known;
+  const key = publicKeyAlgorithm(spki) === null ? null : decode(spki);
+  read.set(spki, key);
+  return key;
+}
+
+const read = new WeakMap<Buffer, KeyObject | null>();
+
+function decode(spki: Buffer): KeyObject | null {
   try {
     return createPublicKey({ key: spki, format: 'der', type: 'spki' });
   } catch {
@@ -38,8 +56,7 @@ export function isStrongKey(spki: Buffer): boolean {
     case 'rsa':
     case 'rsa-pss':
     case 'dsa':
-      // The upper bound keeps a hostile key from costing seconds.
-      return (details?.modulusLength ?? 0) >= 2048 && (details?.modulusLength ?? 0) <= 16_384;
+      return (details?.modulusLength ?? 0) >= 2048;
     case 'ec':
       return STRONG_CURVES.has(details?.namedCurve ?? '');
     case 'ed25519':

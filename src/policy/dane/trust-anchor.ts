@@ -13,7 +13,7 @@
  *   key in a 2 1 0 record that signed the topmost    DNS is enough                  §5.2.3
  */
 import type { TlsaRecord } from '../../model/tls-policy.ts';
-import { type Certificate, picks, readCertificate } from './certificate.ts';
+import { type Certificate, createPicker, readCertificate } from './certificate.ts';
 import { type Details, KEY_USAGE, readDetails } from './details.ts';
 import { obeys } from './name-constraints.ts';
 import { isSignedBy, isStrongKey, weakDigest } from './signature.ts';
@@ -108,7 +108,7 @@ function reach(
 ): (AnchorSearch & { kind: 'reached' }) | null {
   const { top, depth } = way;
   // A leaf is never an anchor: it would vouch for itself.
-  const record = depth > 0 ? anchors.find((anchor) => picks(anchor, top.certificate)) : undefined;
+  const record = depth > 0 ? pool.recordFor(top) : undefined;
   if (record) return { kind: 'reached', record, depth, faults: [...way.faults, ...faultsOfAnchor(way, at)] };
 
   const bare = anchors.find((anchor) => pool.isSignedByBareKey(top, anchor));
@@ -143,18 +143,17 @@ function severity(faults: readonly Fault[]): number {
   return faults.every(({ kind }) => kind === 'expired') ? 1 : 2;
 }
 
-function sentButUnconnected(chain: readonly Certificate[], anchors: readonly TlsaRecord[]): AnchorSearch {
-  const above = chain.slice(1, CERTIFICATES_AT_MOST);
-  for (const record of anchors) {
-    const index = above.findIndex(
-      (certificate) => picks(record, certificate) && !certificate.raw.equals(chain[0]?.raw ?? NOTHING),
-    );
-    if (index >= 0) return { kind: 'unconnected', record, position: index + 1 };
+function sentButUnconnected(
+  [leaf, ...others]: readonly [Certificate, ...Certificate[]],
+  anchors: readonly TlsaRecord[],
+): AnchorSearch {
+  const pick = createPicker(anchors);
+  for (const [index, certificate] of others.slice(0, CERTIFICATES_AT_MOST).entries()) {
+    const record = certificate.raw.equals(leaf.raw) ? undefined : pick(certificate);
+    if (record) return { kind: 'unconnected', record, position: index + 1 };
   }
   return { kind: 'none' };
 }
-
-const NOTHING = Buffer.alloc(0);
 
 /** One certificate with what is read of it once. */
 class Node {
@@ -184,12 +183,13 @@ class Pool {
   readonly #work: Work;
   readonly #bySubject = new Map<string, Node[]>();
   readonly #signed = new Map<Node, Map<string, boolean>>();
-  readonly #anchors: readonly TlsaRecord[];
+  readonly #pick: (certificate: Certificate) => TlsaRecord | undefined;
+  readonly #picked = new Map<Node, TlsaRecord | undefined>();
 
   constructor([leaf, ...others]: readonly [Certificate, ...Certificate[]], anchors: readonly TlsaRecord[], work: Work) {
     this.leaf = new Node(leaf);
     this.#work = work;
-    this.#anchors = anchors;
+    this.#pick = createPicker(anchors);
     const inDns = anchors.filter(({ selector, matching }) => selector === 0 && matching === 0);
     const seen = new Set([leaf.raw.toString('latin1')]);
     const certificates = inDns.map(({ data }) => readCertificate(data)).filter((read) => read !== null);
@@ -210,8 +210,16 @@ class Pool {
     if (subject.details.malformed !== null) return [];
     const candidates = this.#candidates(subject);
     if (candidates.length === 0 || this.#isSelfSigned(subject)) return [];
-    const [anchors, others] = [candidates.filter(this.#isAnchor), candidates.filter((node) => !this.#isAnchor(node))];
-    return [...anchors, ...others].filter(({ certificate }) => this.#signs(certificate.spki, subject));
+    const isAnchor = (node: Node): boolean => this.recordFor(node) !== undefined;
+    return [...candidates.filter(isAnchor), ...candidates.filter((node) => !isAnchor(node))].filter(({ certificate }) =>
+      this.#signs(certificate.spki, subject),
+    );
+  }
+
+  /** The record that picks this certificate, if any does. */
+  recordFor(node: Node): TlsaRecord | undefined {
+    if (!this.#picked.has(node)) this.#picked.set(node, this.#pick(node.certificate));
+    return this.#picked.get(node);
   }
 
   /**
@@ -223,8 +231,6 @@ class Pool {
     const sent = this.#candidates(subject).some(({ certificate }) => certificate.spki.equals(record.data));
     return !sent && this.#signs(record.data, subject);
   }
-
-  readonly #isAnchor = (node: Node): boolean => this.#anchors.some((anchor) => picks(anchor, node.certificate));
 
   #candidates(subject: Node): readonly Node[] {
     const named = this.#bySubject.get(subject.details.issuer.id) ?? [];
