@@ -87,7 +87,7 @@ TLSA-07 | RFC 7672 §2.1.3 | a TLSA alias into an unsigned zone counts as none
 TLSA-08 | RFC 7672 §2.1.3 | a TLSA alias to nothing is none; one in a circle is a failure
 TLSA-09 | RFC 7672 §2.2.3 | TLSA from a wildcard works as any other
 TLSA-10 | RFC 7672 §2.1.2 | a failed TLSA lookup: the host is not even dialled
-TLSA-11 | RFC 7766 §8 | a truncated answer is asked for again over TCP; without TCP it is a failure
+TLSA-11 | RFC 7766 §5 | a truncated answer is asked for again over TCP; without TCP it is a failure
 TLSA-12 | | large RRsets are processed whole, with bounded work
 TLSA-13 | | one lookup serves all addresses of a host
 
@@ -107,7 +107,7 @@ CONN-12 | RFC 7672 §2.2 | no certificate presented: no mail
 CONN-13 | | a kept connection is used only by mail that demands exactly what was proven on it
 CONN-14 | RFC 7672 §2.2.1 | two domains with one host and different policies do not share a connection
 CONN-15 | | a TLS session is never resumed, because a resumed one shows no certificate
-CONN-16 | RFC 7672 §2.2 | a host that offers STARTTLS only to some: mail waits for it | nothing of our own to show beyond CONN-03; docs/verdicts.md lists it under starttls-not-offered
+CONN-16 | RFC 7672 §9.2 | a host that offers STARTTLS only now and then: mail waits until it does
 
 # Which records are usable
 USE-01 | RFC 7672 §3.1.3 | usages 0 and 1 are unusable
@@ -132,7 +132,7 @@ EE-06 | RFC 7672 §3.1.1 | the certificate of the server is the first one that w
 EE-07 | RFC 6698 §2.1.2 | keys are compared as they are encoded in the certificate
 EE-08 | RFC 6698 §2.1.2 | a key of an unknown algorithm can still match
 EE-09 | RFC 7671 §4.2 | no CRL, OCSP or transparency log is asked
-EE-10 | RFC 7671 §8.1 | of the keys of a host with two, one has to match
+EE-10 | RFC 6698 §4.1 | of the keys of a host with two, one has to match
 EE-11 | | the same verdict under TLS 1.2 and TLS 1.3
 EE-12 | RFC 7250 §3 | raw public keys are neither offered nor taken
 
@@ -217,8 +217,8 @@ AGI-10 | RFC 7671 §9 | the example of the RFC
 
 # Changing keys
 ROLL-01 | RFC 7671 §8.1 | old and new key published: either will do
-ROLL-02 | RFC 7671 §8.1 | both, with two digests each: either will do
-ROLL-03 | RFC 7671 §8.1 | own key and issuer published: either may change
+ROLL-02 | RFC 7671 §8 | both, with two digests each: either will do
+ROLL-03 | RFC 7671 §8 | own key and issuer published: either may change
 ROLL-04 | RFC 7671 §8.1 | stale records: mail waits and leaves once the new ones are seen
 ROLL-05 | RFC 7671 §8.1 | only a future key published: mail waits
 

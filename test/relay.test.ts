@@ -152,7 +152,7 @@ describe('one attempt, host by host', () => {
       `${mx1}, (tlsa-mismatch), ${mx2}, (connect-failed) → deferred 4.7.5 tlsa-mismatch`,
     ],
     [
-      'PREF-05 DANE fails on the first address: the second of the same host is tried',
+      'PREF-05 TLSA-13 DANE fails on the first address: the second of the same host is tried, after one lookup',
       {
         location: { mx1: { kind: 'found', addresses: ['192.0.2.1', '192.0.2.2'], dnssec: 'secure', bases: ['mx1'] } },
         visits: { 'mx1 192.0.2.1': mismatch },

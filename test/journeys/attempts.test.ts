@@ -51,7 +51,7 @@ async function until(domain: string, fits: RegExp): Promise<number> {
   return number;
 }
 
-test.concurrent('CONN-03 CONN-04 CONN-06 TLS that fails under DANE, on every attempt: no mail in the clear, and none before the proof', async () => {
+test.concurrent('CONN-03 CONN-04 CONN-06 CONN-16 TLS that fails under DANE, on every attempt: no mail in the clear, and none before the proof', async () => {
   await relay.mail('moody.test');
   const stories: string[] = [];
   for (const number of [1, 2, 3]) stories.push(told(await relay.attempt('moody.test', number)));
