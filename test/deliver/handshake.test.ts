@@ -130,7 +130,7 @@ test.each([
   }
 });
 
-test('NODE-07 the address that is dialled and the SNI are the ones that were decided on, whatever the name resolves to', async () => {
+test('NODE-07 TLS-03 the address that is dialled and the SNI are the ones that were decided on, whatever the name resolves to and the host knows of it', async () => {
   const { host, request, deliver } = await scene({ policy: { ...dane, sni: 'base.example.test' } });
   const visit = await deliver({ host: { ...request.host, name: 'localhost' } });
   expect(told(visit)).toBe('delivered 2.0.0 remote-accepted');

@@ -8,7 +8,7 @@ import type { LabZone } from '../../lab/dns.ts';
 import type { Lab } from '../../lab/lab.ts';
 import type { LogEvent } from '../../lab/relay.ts';
 import { goodHost, type PublishedTlsa } from '../../lab/world.ts';
-import { signed, unsigned } from '../support/route-lab.ts';
+import { bogus, signed, unsigned } from '../support/route-lab.ts';
 import { arrived, type Follower, type Host, type Journey, startJourney, told, wasToldOfMail } from './support.ts';
 
 const OWN: PublishedTlsa = { numbers: [3, 1, 1], of: 'host' };
@@ -79,6 +79,22 @@ function zonesOf(lab: Lab): Readonly<Record<string, LabZone>> {
       `${at}.mx CNAME keys`,
       `keys TLSA ${own('mx.second.test')}`,
     ),
+    'tlsa-outward.test': signed('@ MX 10 mx', `mx A ${second}`, `${at}.mx CNAME ${at}.mx.unsigned.test.`),
+    'tlsa-dangling.test': signed('@ MX 10 mx', `mx A ${second}`, `${at}.mx CNAME nowhere`),
+    'tlsa-circle.test': signed('@ MX 10 mx', `mx A ${second}`, `${at}.mx CNAME round`, `round CNAME ${at}.mx`),
+    'tlsa-wildcard.test': signed('@ MX 10 mx', `mx A ${second}`, `*._tcp.mx TLSA ${own('mx.second.test')}`),
+    'aliases.test': signed('to-mx CNAME good.test.', 'to-host CNAME implicit.test.'),
+    'null-mx.test': signed('@ MX 0 .'),
+    'dot-besides.test': signed('@ MX 0 .', '@ MX 10 mx.good.test.'),
+    'bogus.test': bogus('@ MX 10 mx.notlsa.test.', `@ A ${second}`),
+    'address-as-name.test': signed('@ MX 10 192.0.2.1.'),
+    'no-address.test': signed('@ MX 10 mx', 'mx TXT "no address"'),
+    'no-host.test': signed('@ TXT "no mail"'),
+    'half-bogus.test': {
+      ...signed('@ MX 10 mx', `mx A ${second}`, `${at}.mx TLSA ${own('mx.second.test')}`),
+      forged: ['mx AAAA ::1'],
+    },
+    'alias-to-bogus.test': signed('@ MX 10 mx', 'mx CNAME mx.bogus.test.'),
     'implicit.test': signed(`@ A ${second}`, `${at} TLSA ${own('mx.second.test')}`),
     'many-records.test': signed(
       '@ MX 10 mx',
@@ -119,6 +135,7 @@ afterAll(() => journey?.end());
 /** Where SNI is not the name of the host in the log; null for none. */
 const SNI: Readonly<Record<string, string | null>> = {
   'alias.test': 'real.alias.test',
+  'to-host.aliases.test': 'implicit.test',
   'clear.test': null,
   'wrong-first.test': null,
   'routed-by-address.test': null,
@@ -214,6 +231,45 @@ describe('what becomes of mail', () => {
       'tlsa-alias.test',
       'delivered dane-ee authenticated at mx.tlsa-alias.test',
     ],
+    [
+      'TLSA-07 TLSA that is an alias into an unsigned zone: none',
+      'tlsa-outward.test',
+      'delivered encrypted-opportunistic encrypted at mx.tlsa-outward.test',
+    ],
+    [
+      'TLSA-08 TLSA that is an alias to nothing: none',
+      'tlsa-dangling.test',
+      'delivered encrypted-opportunistic encrypted at mx.tlsa-dangling.test',
+    ],
+    ['TLSA-08 TLSA that is an alias in a circle', 'tlsa-circle.test', 'deferred 4.7.5 tlsa-lookup-failed'],
+    ['TLSA-09 TLSA from a wildcard', 'tlsa-wildcard.test', 'delivered dane-ee authenticated at mx.tlsa-wildcard.test'],
+    [
+      'MX-08 a recipient domain that is an alias of one with MX',
+      'to-mx.aliases.test',
+      'delivered dane-ee authenticated at mx.good.test',
+    ],
+    [
+      'MX-09 OPS-01 a recipient domain that is an alias of one without: SNI is its end',
+      'to-host.aliases.test',
+      'delivered dane-ee authenticated at to-host.aliases.test',
+    ],
+    ['MX-02 a bogus domain: its address is not used either', 'bogus.test', 'deferred 4.4.3 mx-lookup-failed'],
+    ['MX-03 a domain that does not exist', 'nothing.test', 'bounced 5.1.2 no-such-domain'],
+    ['MX-05 a domain with neither MX nor address', 'no-host.test', 'bounced 5.4.4 no-mail-host'],
+    ['MX-06 null MX', 'null-mx.test', 'bounced 5.1.10 null-mx'],
+    ['MX-07 a dot beside a host', 'dot-besides.test', 'delivered dane-ee authenticated at mx.good.test'],
+    ['MX-13 an address in place of a host', 'address-as-name.test', 'bounced 5.4.4 host-name-illegal'],
+    ['ADDR-05 a host without an address', 'no-address.test', 'bounced 5.4.4 host-without-address'],
+    [
+      'ADDR-03 one address family is bogus: the other one is used, under DANE',
+      'half-bogus.test',
+      'delivered dane-ee authenticated at mx.half-bogus.test',
+    ],
+    [
+      'ADDR-10 a host that is an alias into a bogus zone',
+      'alias-to-bogus.test',
+      'deferred 4.4.3 address-lookup-failed',
+    ],
     ['MX-04 no MX: the domain is its own host', 'implicit.test', 'delivered dane-ee authenticated at implicit.test'],
     [
       'OPS-06 TLSA-12 61 TLSA records, the last of which fits',
@@ -263,6 +319,15 @@ describe('what becomes of mail', () => {
     const sni = SNI[domain] === undefined ? event.host : SNI[domain];
     if (mail[0]) expect(mail[0].tls?.serverName ?? null).toBe(sni);
   });
+});
+
+test('MX-15 mail to an address literal: no DANE, no SNI', async () => {
+  const domain = `[${lab.address('mx.second.test')}]`;
+  await relay.mail(domain);
+  const event = await relay.attempt(domain);
+  expect(told(event)).toBe(`delivered encrypted-opportunistic encrypted at ${lab.address('mx.second.test')}`);
+  expect(event.dnssec).toMatchObject({ mx: null, tlsa: null });
+  expect(arrived(lab, domain).map(({ tls }) => tls?.serverName)).toEqual([null]);
 });
 
 test('CONN-06 PREF-02 hosts that did not prove themselves were never told of any mail, neither in the clear nor under TLS', () => {
