@@ -57,7 +57,7 @@ function judgeAnchor(
   }
   const text = textOfRecord(search.record);
   if (search.kind === 'unconnected') {
-    const detail = `${shorten(text)} matches certificate ${search.position + 1} of those that were sent, but no chain of signatures leads there from the certificate of the server`;
+    const detail = `${shorten(text)} matches certificate ${search.position + 1} of those that were sent, but no chain of sound certificates leads there from the certificate of the server`;
     return unproven('not-authenticated', 'tlsa-not-trusted', detail);
   }
 

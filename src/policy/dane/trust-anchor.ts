@@ -167,7 +167,10 @@ class Node {
     this.selfIssued = this.details.subject.id === this.details.issuer.id;
   }
 
-  /** Whether names and key identifiers allow `issuer` to have issued this one (RFC 5280 §4.2.1.1). */
+  /**
+   * Whether names and key identifiers allow that one to have issued this one (RFC 5280 §4.2.1.1). One that cannot be
+   * read has issued nothing.
+   */
   mayComeFrom({ certificate, details }: Node): boolean {
     if (details.subject.id !== this.details.issuer.id || details.malformed !== null) return false;
     const { keyId, issuer, serial } = this.details.authorityKey ?? { keyId: null, issuer: null, serial: null };
@@ -207,7 +210,6 @@ class Pool {
 
   /** Certificates whose key signed `subject`, anchors first. None for a self-signed one: it leads nowhere but to itself. */
   issuersOf(subject: Node): readonly Node[] {
-    if (subject.details.malformed !== null) return [];
     const candidates = this.#candidates(subject);
     if (candidates.length === 0 || this.#isSelfSigned(subject)) return [];
     const isAnchor = (node: Node): boolean => this.recordFor(node) !== undefined;
@@ -227,7 +229,7 @@ class Pool {
    * sent a certificate for the key, that certificate counts, with its dates and constraints.
    */
   isSignedByBareKey(subject: Node, record: TlsaRecord): boolean {
-    if (record.selector !== 1 || record.matching !== 0 || subject.details.malformed !== null) return false;
+    if (record.selector !== 1 || record.matching !== 0) return false;
     const sent = this.#candidates(subject).some(({ certificate }) => certificate.spki.equals(record.data));
     return !sent && this.#signs(record.data, subject);
   }

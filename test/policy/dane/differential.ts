@@ -49,10 +49,11 @@ function isIntended(plan: ChainPlan, set: SetPlan, mine: Opinion, theirs: Opinio
     // OpenSSL looks at the dates of an anchor only where it is self-issued.
     const between = plan.levels.slice(1, -1).some(({ fault }) => fault === 'expired' || fault === 'early');
     if (mine.why === 'tlsa-expired' && between) return true;
-    if (bare && has('sha1', 'md5', 'no-ca', 'version-1')) return true;
-    return plan.naming.startsWith('wildcard') && has('excludes-example');
+    if (bare && has('sha1', 'md5', 'no-ca', 'version-1', 'two-basic-constraints')) return true;
+    if (plan.naming === 'wildcard-cn') return has('excludes-example', 'permits-other');
+    return plan.naming === 'wildcard' && has('excludes-example');
   }
-  if (mine.kind === 'pass' && theirs.kind === 'fail') return has('any-purpose');
+  if (mine.kind === 'pass' && theirs.kind === 'fail') return has('any-purpose') || (bare && has('foreign-signature'));
   return false;
 }
 
