@@ -45,6 +45,8 @@ export interface LabOptions {
   readonly dir?: string;
   readonly port?: number;
   readonly world?: readonly Destination[];
+  /** Zones beside those of the world, once it is known where its hosts are and what they present. */
+  readonly zones?: (hosts: Pick<Lab, 'port' | 'address' | 'identity'>) => Readonly<Record<string, LabZone>>;
 }
 
 /** Names of the programs that the lab needs and does not find. */
@@ -59,7 +61,7 @@ const FIRST_BLOCK = 25;
 const LAST_BLOCK = 120;
 
 /** Rejects with a sentence when a tool is missing or no addresses are free; nothing is left running then. */
-export async function startLab({ dir, port, world = WORLD }: LabOptions = {}): Promise<Lab> {
+export async function startLab({ dir, port, world = WORLD, zones }: LabOptions = {}): Promise<Lab> {
   const folder = dir ?? (await mkdtemp(join(tmpdir(), 'dane-lab-')));
   const entries = world.flatMap((destination) => destination.hosts.map((entry) => ({ destination, entry })));
   const identities = new Map<string, Identities>();
@@ -80,8 +82,10 @@ export async function startLab({ dir, port, world = WORLD }: LabOptions = {}): P
     const zoneOf = (destination: Destination): LabZone =>
       zoneFor(destination, { port: place.port, addressOf, published: (host) => get(published, host) });
 
-    const zones = Object.fromEntries(world.map((destination) => [destination.domain, zoneOf(destination)]));
-    const dns = await startDns({ dir: folder, zones: { ...zones, 'probe-bogus.test': BOGUS_PROBE } });
+    const ownZones = Object.fromEntries(world.map((destination) => [destination.domain, zoneOf(destination)]));
+    const identity = (name: string): Identity => get(identities, name).host;
+    const otherZones = zones?.({ port: place.port, address: addressOf, identity }) ?? {};
+    const dns = await startDns({ dir: folder, zones: { ...ownZones, ...otherZones, 'probe-bogus.test': BOGUS_PROBE } });
     const hostNamed = (name: string): MailHost => {
       const host = hosts.find((each) => each.name === name);
       if (!host) throw new Error(`the lab has no mail host ${name} of its own`);
@@ -104,7 +108,7 @@ export async function startLab({ dir, port, world = WORLD }: LabOptions = {}): P
       mailboxes: () => hosts.flatMap((host) => host.mailbox()),
       contacts: (name) => hostNamed(name).contacts(),
       address: addressOf,
-      identity: (name) => get(identities, name).host,
+      identity,
       setMood: (name, mood) => hostNamed(name).setMood(mood),
       replaceCertificate: async (name) => {
         const host = await selfSigned(name);

@@ -49,7 +49,7 @@ const UNTOUCHABLE = [
   'mx.fallback.test',
 ];
 
-function zonesOf(lab: Lab): Readonly<Record<string, LabZone>> {
+function zonesOf(lab: Pick<Lab, 'port' | 'address' | 'identity'>): Readonly<Record<string, LabZone>> {
   const own = (host: string): string => tlsaFor(3, 1, 1, lab.identity(host));
   const at = `_${lab.port}._tcp`;
   const first = lab.address('mx.wrong.test');

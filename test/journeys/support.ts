@@ -3,9 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { send } from '../../lab/client.ts';
-import type { LabZone } from '../../lab/dns.ts';
 import type { Mail } from '../../lab/host.ts';
-import { type Lab, startLab } from '../../lab/lab.ts';
+import { type Lab, type LabOptions, startLab } from '../../lab/lab.ts';
 import { type LogEvent, type RelayOptions, type RunningRelay, startRelay } from '../../lab/relay.ts';
 import type { Destination, HostEntry } from '../../lab/world.ts';
 
@@ -33,16 +32,12 @@ export type Host = HostEntry & Partial<Pick<Destination, 'dnssec'>>;
 const ENDS: readonly string[] = ['delivered', 'deferred', 'bounced', 'expired'];
 
 /**
- * @param hosts    mail hosts, each with its own zone, signed unless it says otherwise
- * @param zonesOf  zones besides, made when addresses and port are known
+ * @param hosts  mail hosts, each with its own zone, signed unless it says otherwise
+ * @param zones  zones besides, made when addresses and port are known
  */
-export async function startJourney(
-  hosts: readonly Host[],
-  zonesOf: (lab: Lab) => Readonly<Record<string, LabZone>>,
-): Promise<Journey> {
+export async function startJourney(hosts: readonly Host[], zones: NonNullable<LabOptions['zones']>): Promise<Journey> {
   const folder = await mkdtemp(join(tmpdir(), 'dane-journey-'));
-  const lab = await startLab({ port: 0, world: hosts.map(destinationOf) });
-  for (const [name, zone] of Object.entries(zonesOf(lab))) await lab.dns.setZone(name, zone);
+  const lab = await startLab({ port: 0, world: hosts.map(destinationOf), zones });
   const running: RunningRelay[] = [];
   return {
     lab,
