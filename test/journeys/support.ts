@@ -18,12 +18,10 @@ export interface Journey {
 /** A running relay, with what became of mail to a domain. */
 export interface Follower {
   readonly running: RunningRelay;
-  /** Hands in one message for each group of recipients; addresses or domains. */
+  /** Hands in one message for all these recipients; a domain stands for somebody there. */
   readonly mail: (...recipients: readonly string[]) => Promise<void>;
   /** The attempt with this number (from 1) for a domain that is mailed to once, as soon as it is over. */
   readonly attempt: (domain: string, number?: number) => Promise<LogEvent>;
-  /** Tries everything for a domain again, whatever the schedule says. */
-  readonly retry: (domain: string) => Promise<void>;
 }
 
 /** A mail host in a zone of its own: `mx.good.test` is the one of `good.test`. */
@@ -80,10 +78,6 @@ function follow(running: RunningRelay): Follower {
       const event = endsFor(domain)[number - 1];
       if (!event) throw new Error(`no attempt ${number} for ${domain}`);
       return event;
-    },
-    retry: async (domain) => {
-      const { status, stderr } = await running.command('queue', 'retry', '--domain', domain);
-      if (status !== 0) throw new Error(`queue retry: ${stderr}`);
     },
   };
 }
