@@ -3,19 +3,34 @@
  * (relay.ts), and only leaves the message out.
  */
 import { Command } from 'commander';
-import type { ConnectionFacts, VisitRequest } from '../model/delivery.ts';
-import type { Dnssec } from '../model/dns.ts';
+import type { CertificateSummary, ConnectionFacts, VisitRequest } from '../model/delivery.ts';
+import type { Dnssec, ExtendedError } from '../model/dns.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import type { MxFacts, Trouble } from '../model/route.ts';
 import type { HostPlan, JudgedRecord, TlsPolicy } from '../model/tls-policy.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { addressesOf, findWay, type Lookups, mostTelling, planHost } from '../relay.ts';
 import { domainOf, literalAddress, toDomain } from '../shared/domain-name.ts';
+import { inWords } from './explain-words.ts';
 
 /** Dials a host as delivery would, judges it, and hangs up before MAIL FROM. */
-export type Dial = (
-  request: Omit<VisitRequest, 'batch'>,
-) => Promise<{ readonly connection: ConnectionFacts; readonly trouble: Trouble | null }>;
+export type Dial = (request: Omit<VisitRequest, 'batch'>) => Promise<{
+  readonly connection: ConnectionFacts;
+  readonly trouble: Trouble | null;
+  /** The certificates as sent; null for one that cannot be read. */
+  readonly chain: readonly (CertificateSummary | null)[];
+}>;
+
+/** One question to the resolver with its answer, in words. */
+export interface Lookup {
+  readonly name: string;
+  readonly type: string;
+  readonly dnssec: Dnssec;
+  /** The records, or what was said in place of them: `does not exist`, `no such records`, a failure. */
+  readonly answer: string;
+  /** Extended DNS error (RFC 8914), where the resolver gave one. */
+  readonly extended: ExtendedError | null;
+}
 
 export interface Explanation {
   readonly domain: string;
@@ -28,7 +43,13 @@ export interface Explanation {
   readonly rfc: string;
 }
 
-type Outcome =
+/** What `explain --json` prints. */
+export interface FullExplanation extends Explanation {
+  /** Every question that was asked, in order. */
+  readonly lookups: readonly Lookup[];
+}
+
+export type Outcome =
   | 'authenticated'
   | 'host-authenticated'
   | 'encrypted'
@@ -47,8 +68,10 @@ export interface ExplainedHost {
   readonly sni: string | null;
   readonly referenceNames: readonly string[];
   readonly code: ReasonCode;
-  readonly connection: ConnectionFacts | null;
+  readonly connection: ExplainedConnection | null;
 }
+
+export type ExplainedConnection = ConnectionFacts & { readonly chain: readonly (CertificateSummary | null)[] };
 
 /** @param dial null to leave the hosts alone and take it that they do what is asked of them */
 export async function explain(domain: string, lookups: Lookups, dial: Dial | null): Promise<Explanation> {
@@ -74,7 +97,7 @@ export async function explain(domain: string, lookups: Lookups, dial: Dial | nul
     return last;
   }
 
-  const hosts = seen.map(({ plan, tried }) => describe(plan, tried?.connection ?? null));
+  const hosts = seen.map(({ plan, tried }) => describe(plan, tried && { ...tried.connection, chain: tried.chain }));
   const winner = seen.find(({ plan, tried }) => plan.policy.kind !== 'skip' && (tried === null || !tried.trouble));
   if (winner) return { domain, mx: way.mx, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
   const troubles = seen.flatMap(({ plan, tried }): Trouble[] => {
@@ -84,7 +107,7 @@ export async function explain(domain: string, lookups: Lookups, dial: Dial | nul
   return { domain, mx: way.mx, hosts, ...ending(mostTelling(troubles)) };
 }
 
-function describe(plan: HostPlan, connection: ConnectionFacts | null): ExplainedHost {
+function describe(plan: HostPlan, connection: ExplainedConnection | null): ExplainedHost {
   const { host, location, tlsa, policy } = plan;
   return {
     name: host.name,
@@ -136,10 +159,15 @@ export interface ExplainOptions {
 }
 
 /** The stages that explain works with. `refusal` is set when the command line or the configuration is wrong. */
-export type OpenExplainer = (
-  options: ExplainOptions,
-) => Promise<
-  | { readonly kind: 'open'; readonly lookups: Lookups; readonly dial: Dial; readonly close: () => Promise<void> }
+export type OpenExplainer = (options: ExplainOptions) => Promise<
+  | {
+      readonly kind: 'open';
+      readonly lookups: Lookups;
+      readonly dial: Dial;
+      /** What was asked so far. */
+      readonly asked: () => readonly Lookup[];
+      readonly close: () => Promise<void>;
+    }
   | { readonly kind: 'refused'; readonly exitCode: 2 | 3; readonly why: string }
 >;
 
@@ -164,7 +192,9 @@ export function explainCommand(open: OpenExplainer): Command {
       }
       try {
         const answer = await explain(domain, explainer.lookups, options.connect ? explainer.dial : null);
-        process.stdout.write(options.json ? `${JSON.stringify(answer, null, 2)}\n` : inWords(answer));
+        const full: FullExplanation = { ...answer, lookups: explainer.asked() };
+        const colour = process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined;
+        process.stdout.write(options.json ? `${JSON.stringify(full, null, 2)}\n` : inWords(full, colour));
         process.exitCode = exitCodeOf(answer);
       } finally {
         await explainer.close();
@@ -176,47 +206,3 @@ function exitCodeOf({ outcome, code }: Explanation): number {
   if (code === 'resolver-untrusted') return 3;
   return outcome === 'deferred' || outcome === 'bounced' ? 1 : 0;
 }
-
-function inWords(answer: Explanation): string {
-  const { mx } = answer;
-  const route = [
-    `route    ${answer.domain}  ${WAY[mx.kind]}`,
-    mx.dnssec && SIGNED[mx.dnssec],
-    mx.expanded && `alias of ${mx.expanded}`,
-  ];
-  const hosts = answer.hosts.flatMap((host) => [
-    '',
-    `host     ${host.preference} ${host.name}  ${host.addresses.join(' ') || 'no address'}${host.addressDnssec ? `  ${SIGNED[host.addressDnssec]}` : ''}`,
-    ...(host.tlsa ? [`  tlsa   ${host.tlsa.name}  ${SIGNED[host.tlsa.dnssec]}`] : []),
-    ...(host.tlsa?.records ?? []).map(
-      ({ text, usable, considered, why }) =>
-        `         ${usable ? (considered ? 'counts  ' : 'aside   ') : 'unusable'}  ${text}${why ? `  (${why})` : ''}`,
-    ),
-    `  policy ${host.policy}: ${verdictOf(host.code, '').explanation} [${host.code}]`,
-    ...(host.policy === 'dane' ? [`  names  ${host.referenceNames.join(', ')}`] : []),
-    ...(host.connection ? describeConnection(host.connection) : []),
-  ]);
-  const end = `outcome  ${answer.outcome}${answer.status ? ` ${answer.status}` : ''}: ${answer.explanation} [${answer.code}, ${answer.rfc}]`;
-  return `${[route.filter(Boolean).join('  '), ...hosts, '', end].join('\n')}\n`;
-}
-
-function describeConnection({ address, verdict, tls, record, depth, reason, code }: ConnectionFacts): string[] {
-  const crypto = tls ? `${tls.version} ${tls.cipher}${tls.group ? ` ${tls.group}` : ''}` : 'no TLS';
-  return [
-    `  dialled ${address}  ${crypto}`,
-    `         ${verdict}: ${reason || verdictOf(code, '').explanation} [${code}]`,
-    ...(record ? [`         matched ${record} at depth ${depth}`] : []),
-  ];
-}
-
-const SIGNED: Readonly<Record<Dnssec, string>> = { secure: 'signed', insecure: 'not signed', error: 'lookup failed' };
-
-const WAY: Readonly<Record<MxFacts['kind'], string>> = {
-  mx: 'by its MX records',
-  implicit: 'no MX records: the domain itself is the mail host',
-  null: 'takes no mail (null MX)',
-  none: 'leads nowhere',
-  literal: 'an address, no DNS',
-  route: 'by a configured route',
-  failed: 'could not be looked up',
-};

@@ -40,6 +40,23 @@ export interface CertificateVerdict {
   readonly detail: string;
 }
 
+/** What `explain` shows of a certificate. Names come from strangers and are made harmless. */
+export interface CertificateSummary {
+  /** Common names of the subject. */
+  readonly subject: string;
+  /** Common names of the issuer. */
+  readonly issuer: string;
+  /** The names that count when it is checked for one. */
+  readonly names: string;
+  /** RFC 3339; null for a date that cannot be read. */
+  readonly notBefore: string | null;
+  readonly notAfter: string | null;
+  /** What a record with selector 0 and matching type 1 holds, in hex. */
+  readonly certificateSha256: string;
+  /** The same for selector 1. */
+  readonly keySha256: string;
+}
+
 export type RecipientResult = 'delivered' | 'deferred' | 'bounced';
 
 /** The end of one attempt for one recipient. */

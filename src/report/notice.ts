@@ -36,21 +36,20 @@ const FULL_AT_MOST = 256 * 1024;
 const HEADER_AT_MOST = 64 * 1024;
 
 /**
- * Makes the notices for one settled batch, or resolves to null when nobody wants or may have one: the null sender,
- * or no recipient whose NOTIFY asks for this kind (RFC 3461 §4.1).
+ * Makes the notice about those recipients of a batch whose NOTIFY asks for one (RFC 3461 §4.1); who they are is for
+ * the queue to say. Resolves to null for the null sender, to whom nothing may ever be returned (RFC 5321 §6.1).
  */
 export function createNoticeMaker({ hostname, readHead, newId, clock }: NoticeOptions): MakeNotice {
   return async (kind, batch, entries) => {
-    const wanted = entries.filter((entry) => isWanted(kind, entry));
     const { sender } = batch.envelope;
-    if (sender === '' || wanted.length === 0) return null;
+    if (sender === '') return null;
 
     const full = kind === 'failed' && batch.envelope.ret === 'full' && batch.content.size <= FULL_AT_MOST;
     const original = await readHead(batch.messageId, full ? batch.content.size : HEADER_AT_MOST);
-    const utf8 = !isAscii(sender) || wanted.some(({ recipient }) => !isAscii(recipient.address));
+    const utf8 = !isAscii(sender) || entries.some(({ recipient }) => !isAscii(recipient.address));
     const now = clock.now();
     const id = newId();
-    const bytes = compose({ kind, batch, wanted, hostname, original, full, utf8, now });
+    const bytes = compose({ kind, batch, entries, hostname, original, full, utf8, now });
     const eightBit = bytes.some((octet) => octet > 127);
     return {
       id,
@@ -70,21 +69,10 @@ export function createNoticeMaker({ hostname, readHead, newId, clock }: NoticeOp
   };
 }
 
-function isWanted(kind: NoticeKind, { recipient: { notify }, outcome }: NoticeEntry): boolean {
-  switch (kind) {
-    case 'failed':
-      return notify === null || notify.includes('failure');
-    case 'delayed':
-      return notify === null || notify.includes('delay');
-    case 'relayed':
-      return (notify?.includes('success') ?? false) && !outcome.dsnPassedOn;
-  }
-}
-
 interface Draft {
   readonly kind: NoticeKind;
   readonly batch: Batch;
-  readonly wanted: readonly NoticeEntry[];
+  readonly entries: readonly NoticeEntry[];
   readonly hostname: string;
   readonly original: Buffer;
   readonly full: boolean;
@@ -107,7 +95,7 @@ const OPENING: Readonly<Record<NoticeKind, string>> = {
 
 const ACTION: Readonly<Record<NoticeKind, string>> = { failed: 'failed', delayed: 'delayed', relayed: 'relayed' };
 
-function compose({ kind, batch, wanted, hostname, original, full, utf8, now }: Draft): Buffer {
+function compose({ kind, batch, entries, hostname, original, full, utf8, now }: Draft): Buffer {
   const boundary = `=_${randomUUID()}`;
   const { sender } = batch.envelope;
   const text = utf8 ? 'utf-8' : 'us-ascii';
@@ -130,7 +118,7 @@ function compose({ kind, batch, wanted, hostname, original, full, utf8, now }: D
     `This is the mail relay ${hostname}.`,
     '',
     ...wrap(OPENING[kind]),
-    ...wanted.flatMap((entry) => ['', ...inWords(kind, entry)]),
+    ...entries.flatMap((entry) => ['', ...inWords(kind, entry)]),
     '',
     `Queue id: ${batch.messageId}`,
     '',
@@ -143,7 +131,7 @@ function compose({ kind, batch, wanted, hostname, original, full, utf8, now }: D
     `Reporting-MTA: dns; ${hostname}`,
     ...(batch.envelope.envid === null ? [] : [`Original-Envelope-Id: ${clean(batch.envelope.envid, false)}`]),
     `Arrival-Date: ${mailDate(batch.receivedAt)}`,
-    ...wanted.flatMap((entry) => ['', ...forMachines(kind, entry, batch, utf8, now)]),
+    ...entries.flatMap((entry) => ['', ...forMachines(kind, entry, batch, utf8, now)]),
     '',
   ];
   return Buffer.concat([

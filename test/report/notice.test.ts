@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Outcome } from '../../src/model/delivery.ts';
 import type { Batch, NewMessage, NoticeKind, QueuedRecipient } from '../../src/model/message.ts';
-import { createNoticeMaker, type NoticeEntry } from '../../src/report/notice.ts';
+import { createNoticeMaker } from '../../src/report/notice.ts';
 
 const receivedAt = Date.UTC(2026, 10, 22, 6, 0, 0);
 const anna: QueuedRecipient = {
@@ -36,10 +36,9 @@ interface Change {
   readonly envelope?: Partial<Batch['envelope']>;
   readonly recipient?: Partial<QueuedRecipient>;
   readonly outcome?: Partial<Outcome>;
-  readonly more?: readonly NoticeEntry[];
 }
 
-function notice({ kind = 'failed', envelope, recipient, outcome, more = [] }: Change): Promise<NewMessage | null> {
+function notice({ kind = 'failed', envelope, recipient, outcome }: Change): Promise<NewMessage | null> {
   const make = createNoticeMaker({
     hostname: 'relay.example.nl',
     readHead: async (_, maxBytes) => original.subarray(0, maxBytes),
@@ -56,7 +55,7 @@ function notice({ kind = 'failed', envelope, recipient, outcome, more = [] }: Ch
     domain: 'example.nl',
     recipients: [anna],
   };
-  return make(kind, batch, [{ recipient: { ...anna, ...recipient }, outcome: { ...mismatch, ...outcome } }, ...more]);
+  return make(kind, batch, [{ recipient: { ...anna, ...recipient }, outcome: { ...mismatch, ...outcome } }]);
 }
 
 interface Parsed {
@@ -154,41 +153,13 @@ describe('a bounce', () => {
   });
 });
 
-describe('who wants which report (RFC 3461 §4.1)', () => {
-  test.each<[string, NoticeKind, QueuedRecipient['notify'], boolean, boolean]>([
-    // title                                                kind       notify                  passed on  sent
-    ['DSN-03 NOTIFY=NEVER: no bounce', 'failed', ['never'], false, false],
-    ['DSN-03 no NOTIFY: a bounce', 'failed', null, false, true],
-    ['DSN-03 NOTIFY=FAILURE: a bounce', 'failed', ['failure'], false, true],
-    ['DSN-03 NOTIFY=SUCCESS only: no bounce', 'failed', ['success'], false, false],
-    ['DSN-03 NOTIFY=FAILURE: no delay notice', 'delayed', ['failure'], false, false],
-    ['DSN-03 NOTIFY=DELAY: a delay notice', 'delayed', ['delay'], false, true],
-    ['DSN-03 NOTIFY=SUCCESS and a next hop without DSN: relayed', 'relayed', ['success'], false, true],
-    ['DSN-03 NOTIFY=SUCCESS passed on: the next hop reports', 'relayed', ['success'], true, false],
-    ['DSN-03 no NOTIFY: no report of success', 'relayed', null, false, false],
-  ])('%s', async (_, kind, notify, dsnPassedOn, sent) => {
-    const message = await notice({ kind, recipient: { notify }, outcome: { dsnPassedOn } });
-    expect(message !== null).toBe(sent);
+test('DSN-03 a delay notice says until when it is tried', async () => {
+  const { parts } = await parsed({
+    kind: 'delayed',
+    outcome: { result: 'deferred', code: 'tlsa-mismatch', status: '4.7.5' },
   });
-
-  test('DSN-03 only the recipients who want it are named', async () => {
-    const quiet: NoticeEntry = {
-      recipient: { ...anna, id: 2, address: 'quiet@example.nl', notify: ['never'] },
-      outcome: { ...mismatch, recipientId: 2 },
-    };
-    const { parts } = await parsed({ more: [quiet] });
-    expect(parts[1]?.text).toContain('anna@example.nl');
-    expect(parts.map(({ text }) => text).join('')).not.toContain('quiet@example.nl');
-  });
-
-  test('DSN-03 a delay notice says until when it is tried', async () => {
-    const { parts } = await parsed({
-      kind: 'delayed',
-      outcome: { result: 'deferred', code: 'tlsa-mismatch', status: '4.7.5' },
-    });
-    expect(parts[1]?.text).toContain('Action: delayed');
-    expect(parts[1]?.text).toContain('Will-Retry-Until: Fri, 27 Nov 2026 06:00:00 +0000');
-  });
+  expect(parts[1]?.text).toContain('Action: delayed');
+  expect(parts[1]?.text).toContain('Will-Retry-Until: Fri, 27 Nov 2026 06:00:00 +0000');
 });
 
 test('INJ-02 DSN-04 nothing that came from outside can add a line to a report', async () => {

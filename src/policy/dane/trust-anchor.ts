@@ -42,7 +42,10 @@ const SIGNATURES_AT_MOST = 200;
 const LINKS_AT_MOST = 50_000;
 /** Certificates above the leaf on one way. OpenSSL's own limit. */
 const DEPTH_AT_MOST = 100;
-/** Ways that may lead on from the same certificate: they can differ in what name constraints make of them. */
+/**
+ * Ways that may lead on from the same certificate: they can differ in what name constraints make of them. This also
+ * ends going round in circles.
+ */
 const WAYS_AT_MOST = 4;
 const CERTIFICATES_AT_MOST = 2000;
 
@@ -93,9 +96,7 @@ function search(pool: Pool, anchors: readonly TlsaRecord[], at: number): AnchorS
     const timesBefore = ways.get(way.top) ?? 0;
     ways.set(way.top, timesBefore + 1);
     if (timesBefore >= WAYS_AT_MOST) continue;
-    for (const issuer of pool.issuersOf(way.top)) {
-      if (!isOn(way, issuer)) put(climb(way, issuer, at));
-    }
+    for (const issuer of pool.issuersOf(way.top)) put(climb(way, issuer, at));
   }
 }
 
@@ -123,11 +124,6 @@ function climb(way: Way, issuer: Node, at: number): Way {
   const faults = [...way.faults, ...(depth > 0 ? faultsOfIssuer(way, at) : []), ...faultsOfSignature(top, depth)];
   const length = depth > 0 && !top.selfIssued ? way.length + 1 : way.length;
   return { top: issuer, below: way, depth: depth + 1, length, faults };
-}
-
-function isOn(way: Way, node: Node): boolean {
-  for (let step: Way | null = way; step; step = step.below) if (step.top === node) return true;
-  return false;
 }
 
 function isBetter(

@@ -1,0 +1,38 @@
+/** Joins delivery with the certificates' judge and the queue's bodies. */
+import type { Readable } from 'node:stream';
+import type { Config } from '../config/config.ts';
+import { createDeliverer, type Deliverer } from '../deliver/deliverer.ts';
+import type { Logger } from '../model/events.ts';
+import { judgeChain } from '../policy/dane/match.ts';
+import { systemClock } from '../shared/clock.ts';
+import type { Parts } from '../shared/parts.ts';
+
+/**
+ * @param openBody   octets of a queued message
+ * @param patienceMs for each word of a host, where somebody sits and waits; null for what RFC 5321 grants
+ */
+export function openDeliverer(
+  { hostname, delivery }: Config,
+  openBody: (messageId: string) => Promise<Readable>,
+  patienceMs: number | null,
+  log: Logger,
+  parts: Parts,
+): Deliverer {
+  const hurry =
+    patienceMs === null ? {} : { greeting: patienceMs, ehlo: patienceMs, starttls: patienceMs, handshake: patienceMs };
+  const deliverer = createDeliverer({
+    hostname,
+    openBody,
+    judge: (chain, { records, referenceNames }) =>
+      judgeChain({ chain, records, names: referenceNames, at: systemClock.now() }),
+    timeouts: { connect: Math.min(delivery.connectTimeout, patienceMs ?? Number.POSITIVE_INFINITY), ...hurry },
+    pool: {
+      perHost: delivery.connectionsPerHost,
+      total: delivery.connections,
+      messagesPerConnection: delivery.messagesPerConnection,
+      idleMs: delivery.idleTimeout,
+    },
+    log,
+  });
+  return parts.opened(deliverer, ({ close }) => close());
+}

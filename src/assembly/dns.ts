@@ -1,0 +1,93 @@
+/** Joins what finds things out before anything is dialled: resolver, proof, routes, TLSA, policy. */
+import { networkInterfaces } from 'node:os';
+import type { Config } from '../config/config.ts';
+import type { Logger } from '../model/events.ts';
+import { createTlsaFinder } from '../policy/dane/tlsa.ts';
+import { asksForTlsa, decide } from '../policy/decide.ts';
+import { createDestinations } from '../policy/destinations.ts';
+import type { Lookups } from '../relay.ts';
+import { createLocator } from '../route/addresses.ts';
+import { createRouter, type Self } from '../route/mail-hosts.ts';
+import { createResolver, type ResolverOptions } from '../route/resolver.ts';
+import { createTrust, type Trust, type TrustState } from '../route/trust.ts';
+import { startUnbound } from '../route/unbound.ts';
+import { systemClock } from '../shared/clock.ts';
+import type { Parts } from '../shared/parts.ts';
+
+type Heard = NonNullable<ResolverOptions['onAnswer']>;
+
+export interface Dns {
+  readonly trust: Trust;
+  readonly lookups: Lookups;
+}
+
+/**
+ * @param dir      folder for the files of a managed resolver
+ * @param onAnswer hears every answer that counts, the proofs of the resolver not among them
+ * @throws UnboundUnavailable when a managed resolver cannot run here
+ */
+export async function openDns(config: Config, dir: string, log: Logger, parts: Parts, onAnswer?: Heard): Promise<Dns> {
+  const { resolver: wanted } = config;
+  const server = wanted.kind === 'managed' ? (await openUnbound(wanted, dir, log, parts)).server : wanted.endpoint;
+  const resolver = parts.opened(createResolver({ server, ...(onAnswer && { onAnswer }) }), ({ close }) => close());
+  const { signed, bogus } = wanted.probe;
+  const onChange = (state: TrustState): void => {
+    resolver.forget();
+    if (state.kind === 'proven') log.info('the resolver proves that it validates DNSSEC', { resolver: server });
+    else log.error(`mail waits: ${trustInWords(state)}`, { resolver: server });
+  };
+  const probe = { resolve: resolver.resolveAfresh, signed, bogus, clock: systemClock, onChange };
+  const trust = parts.opened(createTrust(probe), ({ close }) => close());
+  return { trust, lookups: lookupsFor(config, resolver.resolve, trust) };
+}
+
+type Managed = Extract<Config['resolver'], { kind: 'managed' }>;
+
+async function openUnbound({ anchor, include }: Managed, dir: string, log: Logger, parts: Parts) {
+  const files = { ...(anchor !== null && { anchor }), ...(include !== null && { include }) };
+  return parts.opened(await startUnbound({ dir, log, ...files }), (unbound) => unbound.close());
+}
+
+function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]['resolve'], trust: Trust): Lookups {
+  const { delivery } = config;
+  const locate = createLocator({ resolve });
+  return {
+    destination: destinationsOf(config),
+    resolverTrusted: trust.trusted,
+    route: createRouter({ resolve, locate, self: selfOf(config) }),
+    locate,
+    asksForTlsa: asksForTlsa(delivery.insecureMx),
+    findTlsa: createTlsaFinder({ resolve }),
+    decide: decide(delivery.insecureMx),
+  };
+}
+
+/** The table of destinations of a configuration. */
+export function destinationsOf({ destinations, delivery }: Config): Lookups['destination'] {
+  return createDestinations({ rules: destinations, port: delivery.port });
+}
+
+/** What would lead mail back to us: our name, and an address that we listen on at the port that we deliver to. */
+function selfOf({ hostname, listen, delivery }: Config): Self {
+  const own = listen.filter(({ port }) => port === delivery.port).map(({ address }) => address);
+  if (own.length === 0) return { names: [hostname] };
+  const all = own.some((address) => address === '0.0.0.0' || address === '::');
+  const interfaces = Object.values(networkInterfaces()).flatMap((each) => each?.map(({ address }) => address) ?? []);
+  const addresses = new Set([...own, ...(all ? interfaces : [])]);
+  const isOwnAddress = (address: string, port: number): boolean => port === delivery.port && addresses.has(address);
+  return { names: [hostname], isOwnAddress };
+}
+
+/** What is known of the resolver, in a clause for log and people. */
+export function trustInWords(state: TrustState): string {
+  switch (state.kind) {
+    case 'proven':
+      return 'the resolver proves that it validates DNSSEC';
+    case 'untested':
+      return 'the resolver has not been tested yet';
+    case 'unreachable':
+      return `the resolver cannot be reached or has lost its trust anchor: ${state.reason}`;
+    case 'not-validating':
+      return `the resolver does not validate DNSSEC: ${state.reason}`;
+  }
+}

@@ -1,0 +1,51 @@
+/** What `check` tries with the stages themselves: the certificate, the resolver. */
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { CheckProbe } from '../cli/check.ts';
+import type { Config } from '../config/config.ts';
+import { loadOrMakeCertificate } from '../receive/own-certificate.ts';
+import { createLogger } from '../report/log.ts';
+import { UnboundUnavailable } from '../route/unbound.ts';
+import { messageOf } from '../shared/message-of.ts';
+import { createParts } from '../shared/parts.ts';
+import { certificatePlace } from './certificate.ts';
+import { openDns, trustInWords } from './dns.ts';
+
+const certificate: CheckProbe<Config> = {
+  name: 'certificate',
+  run: async (config: Config) => {
+    const place = certificatePlace(config);
+    if (!existsSync(place.certPath) && !existsSync(place.keyPath))
+      return { ok: true, text: 'is made at the first start' };
+    try {
+      const { pin } = await loadOrMakeCertificate(place);
+      return { ok: true, text: `the relay shows ${pin}` };
+    } catch (error) {
+      return { ok: false, text: messageOf(error) };
+    }
+  },
+};
+
+const resolver: CheckProbe<Config> = {
+  name: 'resolver',
+  run: async (config: Config) => {
+    const parts = createParts();
+    const log = createLogger('error', 2);
+    try {
+      const dir = parts.opened(await mkdtemp(join(tmpdir(), 'dane-relay-')), (folder) =>
+        rm(folder, { recursive: true, force: true }),
+      );
+      const { trust } = await openDns(config, dir, { ...log, error: () => {} }, parts);
+      const state = await trust.check();
+      return { ok: state.kind === 'proven', text: trustInWords(state), missing: state.kind === 'unreachable' };
+    } catch (error) {
+      return { ok: false, text: messageOf(error), missing: error instanceof UnboundUnavailable };
+    } finally {
+      await parts.closeAll();
+    }
+  },
+};
+
+export const stageProbes: readonly CheckProbe<Config>[] = [certificate, resolver];
