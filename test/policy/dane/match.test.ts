@@ -522,6 +522,41 @@ describe('DANE-TA (RFC 7672 §3.1.2, RFC 7671 §5.2)', () => {
     ['ROLL-05 only the future key is published', { chain, records: [tlsa('3 1 1', other)] }, 'tlsa-mismatch'],
   ]);
 
+  rows([
+    [
+      'TA-11 a self-signed leaf beside another certificate of its key',
+      (() => {
+        const twin = ca(HOST, null, { keys: own.keys, extensions: [basicConstraints(true)] });
+        return { chain: [own, twin], records: [tlsa('2 1 1', own), tlsa('2 0 1', twin)] };
+      })(),
+      'tlsa-not-trusted',
+    ],
+    [
+      'TA-09 ten expired certificates of the same CA before the valid one',
+      (() => {
+        const above = ca('Above', root);
+        const expired = Array.from({ length: 10 }, () => ca('Shared', above, { notAfter: NOW - DAY }));
+        const valid = ca('Shared', above);
+        return { chain: [leaf(HOST, valid), ...expired, valid, above, root], records: [tlsa('2 0 1', root)] };
+      })(),
+      'dane-ta 3',
+    ],
+    [
+      'TA-18 two CAs that issued each other',
+      (() => {
+        const first = ca('First', { ...root, subjectName: name('Second'), keys: keys('Second') });
+        return { chain: [leaf(HOST, first), first, ca('Second', first)], records: [tlsa('2 0 1', root)] };
+      })(),
+      'tlsa-mismatch',
+    ],
+  ]);
+
+  test('of two records that match the first one is named', () => {
+    const records = [tlsa('2 1 1', root), tlsa('2 0 1', root)];
+    expect(verdictOn({ chain, records }).record).toBe(records[0]);
+    expect(verdictOn({ chain, records: records.toReversed() }).record).toBe(records[1]);
+  });
+
   test('OpenSSL and Node agree that the certificates made here are certificates', () => {
     for (const { der } of [...chain, own, ...deep]) expect(new X509Certificate(der).raw.equals(der)).toBe(true);
   });
