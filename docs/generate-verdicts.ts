@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { REASONS, type ReasonCode, reason } from '../src/model/reasons.ts';
 import { verdictOf } from '../src/model/verdict.ts';
+import { decisionTable } from './decision-table.ts';
 
 const CHAPTERS: readonly (readonly [string, string, (code: ReasonCode) => boolean])[] = [
   ['Mail waits', 'The message is safe in the queue and is tried again by itself.', (code) => startsWith(code, '4')],
@@ -51,7 +52,33 @@ export function verdictsPage(): string {
     'A remote host’s own status is passed on in place of the one in the table where it gave one.',
     '',
     ...chapters,
+    '## What a host must prove',
+    '',
+    'Computed by the code that decides. Read a row from left to right, then take the column of the rule that the',
+    'configuration has for the destination. "not dialled" means that the next host is tried; with none left the message',
+    'waits, or goes back where the status of the code begins with 5.',
+    '',
+    'With `insecureMx: dane`, the default:',
+    '',
+    decisionTable('dane'),
+    '',
+    'With `insecureMx: may` only these rows differ:',
+    '',
+    different(decisionTable('may'), decisionTable('dane')),
+    '',
+    'Then the connection decides. `certificate must match`: by DANE-EE without regard to names and dates, by DANE-TA with',
+    'both; otherwise `tlsa-mismatch`, `tlsa-name-mismatch`, `tlsa-expired` or `tlsa-not-trusted`, the next host, and with none',
+    'left the message waits. `TLS, any certificate`: without STARTTLS or with a failed handshake the same. `TLS if offered`:',
+    'without TLS the message goes in the clear.',
+    '',
   ].join('\n');
+}
+
+/** The head of a table and those of its rows that the other one does not have. */
+function different(table: string, other: string): string {
+  const [head = '', line = '', ...rows] = table.split('\n');
+  const known = new Set(other.split('\n'));
+  return [head, line, ...rows.filter((row) => !known.has(row))].join('\n');
 }
 
 const WHOSE = {
