@@ -14,7 +14,6 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   'smtp-server': ['receive'],
   nodemailer: ['deliver'],
   'dns-packet': ['route'],
-  'node-forge': ['policy', 'cli'],
   'better-sqlite3': ['queue'],
   pino: ['report'],
   'prom-client': ['report'],

@@ -17,7 +17,7 @@ import {
 } from './pki.ts';
 
 test('a random sample of chains and TLSA sets is judged as OpenSSL judges it', async () => {
-  const seed = Number(process.env['DIFFERENTIAL_SEED'] ?? Date.now() % 1_000_000_000);
+  const seed = Number(process.env['DIFFERENTIAL_SEED'] ?? 20_261_122);
   const { differences, passed } = await compareRandom(15, seed);
   expect(differences, `seed ${seed}`).toEqual([]);
   expect(passed, `seed ${seed}`).toBeGreaterThan(0);
