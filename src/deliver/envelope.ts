@@ -45,7 +45,9 @@ export function planTransaction(batch: Batch, offered: Extensions): TransactionP
   if (limit !== null && content.size > limit) {
     return impossible('size-over-remote-limit', `${content.size} octets, the host takes ${limit}`);
   }
-  if (content.utf8Header && !offered.has('SMTPUTF8')) return impossible('utf8-header-unsupported', '');
+  // Octets above 127 in a header of which nobody said that it is UTF-8 are 8-bit content and no more.
+  const utf8Header = envelope.smtputf8 && content.utf8Header;
+  if (utf8Header && !offered.has('SMTPUTF8')) return impossible('utf8-header-unsupported', '');
   if (content.eightBit && !offered.has('8BITMIME')) return impossible('eight-bit-unsupported', '');
 
   const sender = envelope.sender === '' ? { kind: 'path' as const, path: '<>', utf8: false } : pathOf(envelope.sender);
@@ -54,7 +56,7 @@ export function planTransaction(batch: Batch, offered: Extensions): TransactionP
 
   const recipients: AddressedRecipient[] = [];
   const unsendable: { recipient: QueuedRecipient; obstacle: Obstacle }[] = [];
-  let utf8 = sender.utf8 || content.utf8Header;
+  let utf8 = sender.utf8 || utf8Header;
   for (const recipient of batch.recipients) {
     const to = pathOf(recipient.address);
     if (to.kind === 'none') {

@@ -29,7 +29,7 @@ export interface ContentFacts {
   readonly size: number;
   /** Any octet above 127. */
   readonly eightBit: boolean;
-  /** Any octet above 127 in the header section (needs SMTPUTF8, RFC 6531 §3.1). */
+  /** Any octet above 127 in the header section: UTF-8 that needs SMTPUTF8 where the client declared it (RFC 6531 §3.1). */
   readonly utf8Header: boolean;
 }
 

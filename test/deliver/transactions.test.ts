@@ -364,19 +364,30 @@ describe('EXT what the host can take', () => {
     const without = { tls: null, extensions: ['8BITMIME'] };
     const sender = { sender: 'j\u00f6rg@example.nl' };
     const recipients = ['j\u00f6rg@example.test', 'user@example.test'];
-    const header = { utf8Header: true, eightBit: true };
+    const header = { content: { utf8Header: true, eightBit: true }, envelope: { smtputf8: true } };
     expect((await run({ host: without, envelope: sender })).story).toBe('bounced 5.6.7 utf8-address-unsupported');
-    expect((await run({ host: without, content: header })).story).toBe('bounced 5.6.9 utf8-header-unsupported');
+    expect((await run({ host: without, ...header })).story).toBe('bounced 5.6.9 utf8-header-unsupported');
     const mixed = await run({ host: without, recipients });
     expect(mixed.story).toBe('bounced 5.6.7 utf8-address-unsupported, delivered 2.0.0 remote-accepted');
     expect(mixed.said).not.toMatch(/[^\u0000-\u007f]/);
-    for (const change of [{ envelope: sender }, { content: header }, { recipients }]) {
+    for (const change of [{ envelope: sender }, header, { recipients }]) {
       const { story, said } = await run({ host: PIPELINED, ...change });
       expect(story).toMatch(/^delivered[^b]*$/);
       expect(said).toMatch(/MAIL FROM:<[^>]*>[^|]* SMTPUTF8/);
     }
     const undeclared = await run({ host: PIPELINED, envelope: { smtputf8: true } });
     expect(undeclared.said).not.toContain('SMTPUTF8');
+  });
+
+  test('EXT-03 EXT-02 8-bit header fields of a client that declared nothing are 8-bit content', async () => {
+    const content = { utf8Header: true, eightBit: true };
+    const taken = await run({ host: { tls: null, extensions: ['8BITMIME'] }, content });
+    expect(taken.story).toBe('delivered 2.0.0 remote-accepted');
+    expect(taken.said).toContain('MAIL FROM:<sender@example.nl> BODY=8BITMIME |');
+    const modern = await run({ host: PIPELINED, content });
+    expect(modern.story).toBe('delivered 2.0.0 remote-accepted');
+    expect(modern.said).not.toContain('SMTPUTF8');
+    expect((await run({ host: bare, content })).story).toBe('bounced 5.6.3 eight-bit-unsupported');
   });
 
   test('EXT-03 IDN-01 a domain beyond ASCII becomes A-labels and asks for nothing', async () => {
