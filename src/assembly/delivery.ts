@@ -9,7 +9,7 @@ import type { Parts } from '../shared/parts.ts';
 
 /**
  * @param openBody   octets of a queued message
- * @param patienceMs for each word of a host, where somebody sits and waits; null for what RFC 5321 grants
+ * @param patienceMs for each word of a host, where somebody sits and waits; null for what the configuration grants
  */
 export function openDeliverer(
   { hostname, delivery }: Config,
@@ -18,14 +18,14 @@ export function openDeliverer(
   log: Logger,
   parts: Parts,
 ): Deliverer {
-  const hurry =
-    patienceMs === null ? {} : { greeting: patienceMs, ehlo: patienceMs, starttls: patienceMs, handshake: patienceMs };
+  const granted = { connect: delivery.connectTimeout, ...delivery.timeouts };
+  const within = (ms: number): number => Math.min(ms, patienceMs ?? Number.POSITIVE_INFINITY);
   const deliverer = createDeliverer({
     hostname,
     openBody,
     judge: (chain, { records, referenceNames }) =>
       judgeChain({ chain, records, names: referenceNames, at: systemClock.now() }),
-    timeouts: { connect: Math.min(delivery.connectTimeout, patienceMs ?? Number.POSITIVE_INFINITY), ...hurry },
+    timeouts: Object.fromEntries(Object.entries(granted).map(([phase, ms]) => [phase, within(ms)])),
     pool: {
       perHost: delivery.connectionsPerHost,
       total: delivery.connections,

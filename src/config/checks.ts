@@ -132,7 +132,10 @@ export function resolver(value: unknown, complain: Complain): void {
 }
 
 export function queue(value: unknown, complain: Complain): void {
-  const { retry, lifetime } = keysOf(value);
+  const { retry, lifetime, tlsLifetime } = keysOf(value);
+  if (typeof tlsLifetime === 'number' && typeof lifetime === 'number' && tlsLifetime > lifetime) {
+    complain(['tlsLifetime'], 'is longer than lifetime, which ends first', { expected: 'at most queue.lifetime' });
+  }
   const first: unknown = Array.isArray(retry) ? retry[0] : undefined;
   if (typeof first === 'number' && typeof lifetime === 'number' && lifetime <= first) {
     complain(['lifetime'], 'ends before the first retry, so nothing would ever be tried twice', {

@@ -80,15 +80,31 @@ export interface Config {
     readonly messagesPerConnection: number;
     readonly connectTimeout: number;
     readonly idleTimeout: number;
+    /** For each word of a host (RFC 5321 §4.5.3.2). */
+    readonly timeouts: {
+      readonly greeting: number;
+      readonly ehlo: number;
+      readonly starttls: number;
+      readonly handshake: number;
+      readonly mail: number;
+      readonly rcpt: number;
+      readonly data: number;
+      readonly block: number;
+      readonly final: number;
+      readonly quit: number;
+    };
   };
   readonly queue: {
     /** Waits before the second attempt, the third, …; the last one repeats. */
     readonly retry: readonly [number, ...number[]];
     readonly lifetime: number;
+    /** null for no difference. */
+    readonly tlsLifetime: number | null;
     /** null for never. */
     readonly delayNotice: number | null;
     readonly store: 'sqlite';
   };
+  readonly notices: { readonly language: 'en' | 'nl' };
   readonly intake: {
     readonly messageSize: number;
     readonly recipients: number;

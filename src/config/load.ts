@@ -175,7 +175,11 @@ function settle(written: Written, { folder, cwd, machine }: Surroundings): Confi
     })),
     resolver: settleResolver(written.resolver, place),
     destinations: withLastLine(written.destinations),
-    queue: { ...written.queue, retry: atLeastOne(written.queue.retry) },
+    queue: {
+      ...written.queue,
+      retry: atLeastOne(written.queue.retry),
+      tlsLifetime: written.queue.tlsLifetime ?? null,
+    },
   };
 }
 

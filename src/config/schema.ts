@@ -185,6 +185,26 @@ const destination = z
   })
   .check(together(check.destination));
 
+function patience(preset: string, says: string) {
+  return key(text(duration('1s', '1h')).prefault(preset), { says });
+}
+
+const timeouts = z.strictObject({
+  greeting: patience('5m', 'From the connection to the greeting.'),
+  ehlo: patience('5m', 'For the answer to EHLO.'),
+  starttls: patience('2m', 'For the answer to STARTTLS.'),
+  handshake: patience('1m', 'For the TLS handshake.'),
+  mail: patience('5m', 'For the answer to MAIL FROM.'),
+  rcpt: patience('5m', 'For the answer to each RCPT TO.'),
+  data: patience('2m', 'For the answer to DATA.'),
+  block: patience('3m', 'Without any progress while the message is sent.'),
+  final: patience(
+    '10m',
+    'For the answer to the end of the message. A host that is given up here may have the message, and gets it twice.',
+  ),
+  quit: patience('5s', 'For the answer to QUIT.'),
+});
+
 const delivery = z.strictObject({
   port: key(number(1, 65_535).prefault(25), { says: 'Port of mail hosts, where a rule does not name another.' }),
   insecureMx: key(choice(['dane', 'encrypt', 'may']).prefault('dane'), {
@@ -205,6 +225,9 @@ const delivery = z.strictObject({
   idleTimeout: key(text(duration('1s', '5m')).prefault('5s'), {
     says: 'How long a connection is kept open after a message for the next one to the same host.',
   }),
+  timeouts: key(timeouts.prefault({}), {
+    says: 'How long a mail host may take for each answer. RFC 5321 §4.5.3.2 asks for no less than these defaults.',
+  }),
 });
 
 const queue = z
@@ -222,6 +245,13 @@ const queue = z
     lifetime: key(text(duration('1s', '30d')).prefault('5d'), {
       says: 'How long a message is tried before it is returned to its sender.',
     }),
+    tlsLifetime: key(text(duration('1s', '30d')).optional(), {
+      says:
+        'How long a message is tried while its hosts do not prove themselves, or do not offer TLS, as the policy wants ' +
+        'it. Such a fault seldom passes by itself, and its sender may want to hear of it sooner.',
+      unset: 'as lifetime',
+      example: '2d',
+    }),
     delayNotice: key(text(durationOrNever('1s', '30d')).prefault('4h'), {
       says: 'After how long the sender is told that a message is late.',
     }),
@@ -230,6 +260,14 @@ const queue = z
     }),
   })
   .check(together(check.queue));
+
+const notices = z.strictObject({
+  language: key(choice(['en', 'nl']).prefault('en'), {
+    says:
+      'Language of bounces, delay notices and success reports: English or Dutch. What machines read in them, the log ' +
+      'and the command line stay English.',
+  }),
+});
 
 const intake = z.strictObject({
   messageSize: key(text(size('64kB', '2GB')).prefault('50MB'), { says: 'Size of a message, at most.' }),
@@ -310,6 +348,7 @@ export const schema = z.strictObject({
   ),
   delivery: key(delivery.prefault({}), { says: 'How mail leaves.' }),
   queue: key(queue.prefault({}), { says: 'How mail waits.' }),
+  notices: key(notices.prefault({}), { says: 'What the relay writes to senders.' }),
   intake: key(intake.prefault({}), { says: 'What is taken from clients.' }),
   admin: key(
     z

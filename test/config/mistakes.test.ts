@@ -18,7 +18,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'qeueu: {}\n',
       [
         '1:1 qeueu: is not a known key | one of hostname, state, listen, certificate, clients, resolver, destinations, ' +
-          'delivery, queue, intake, admin, log | queue',
+          'delivery, queue, notices, intake, admin, log | queue',
       ],
     ],
     [
@@ -26,7 +26,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'delivery: { messageSize: 5MB }\n',
       [
         '1:13 delivery.messageSize: is not a known key | one of port, insecureMx, connections, connectionsPerHost, ' +
-          'messagesPerConnection, connectTimeout, idleTimeout | intake.messageSize',
+          'messagesPerConnection, connectTimeout, idleTimeout, timeouts | intake.messageSize',
       ],
     ],
     ['a wrong type', 'hostname: 5\n', ['1:11 hostname: is the number 5 | a full host name such as relay.example.nl']],
