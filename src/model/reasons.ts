@@ -383,6 +383,12 @@ export const REASONS = {
     whose: 'nobody',
     rfc: 'RFC 5321 §4.5.4.1',
   },
+  'tls-lifetime-over': {
+    status: '4.4.7',
+    says: 'the host did not meet the TLS policy within the time that this relay grants for that',
+    whose: 'recipient',
+    rfc: 'RFC 5321 §4.5.4.1',
+  },
   'internal-error': {
     status: '4.3.0',
     says: 'an error in this relay stopped the attempt; the message is safe and waits',
@@ -558,4 +564,9 @@ export function isReasonCode(text: string): text is ReasonCode {
 export function whatNext(status: string): 'delivered' | 'deferred' | 'bounced' {
   if (status.startsWith('2')) return 'delivered';
   return status.startsWith('5') ? 'bounced' : 'deferred';
+}
+
+/** Whether mail waits because a host does not prove itself, or does not offer TLS, as the policy wants it. */
+export function isTlsPolicyFailure(code: ReasonCode): boolean {
+  return ['4.7.4', '4.7.5'].includes(REASONS[code].status);
 }

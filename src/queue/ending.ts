@@ -6,7 +6,7 @@ import type { Outcome } from '../model/delivery.ts';
 import type { MailEvent } from '../model/events.ts';
 import type { Batch, NewMessage, NoticeKind, QueuedRecipient } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
-import { type Decision, type Schedule, wantsNotice } from './schedule.ts';
+import { type Circumstances, type Decision, type Schedule, wantsNotice } from './schedule.ts';
 import type { Admission, Settlement } from './store.ts';
 
 export interface NoticeEntry {
@@ -41,24 +41,19 @@ export interface EndingTools {
 
 /**
  * @param outcomes  exactly one for each recipient of the batch
- * @param probeAt   when the batch was put off without an attempt: the time from which the destination may be tried
  */
 export async function endingOf(
   batch: Batch,
   outcomes: readonly Outcome[],
-  { now, probeAt }: { readonly now: number; readonly probeAt: number | null },
+  { now, putOffUntil }: Pick<Circumstances, 'now' | 'putOffUntil'>,
   { schedule, makeNotice, onNoticeFailure }: EndingTools,
 ): Promise<Ending> {
   const progress = outcomes.some(({ result }) => result === 'delivered');
   const byId = new Map(outcomes.map((outcome) => [outcome.recipientId, outcome]));
   let parts = batch.recipients.map((recipient): Part => {
     const outcome = byId.get(recipient.id) ?? internalError(recipient);
-    const decision = schedule.decide(recipient, outcome, { batch, now, progress });
-    if (decision.kind === 'expired') return { recipient, decision, outcome: decision.outcome };
-    // Mail that has never been tried is tried as soon as its destination may be.
-    if (decision.kind !== 'waits' || probeAt === null || recipient.attempts > 0)
-      return { recipient, decision, outcome };
-    return { recipient, outcome, decision: { ...decision, nextAttempt: Math.min(decision.nextAttempt, probeAt) } };
+    const decision = schedule.decide(recipient, outcome, { batch, now, progress, putOffUntil });
+    return { recipient, decision, outcome: decision.kind === 'expired' ? decision.outcome : outcome };
   });
 
   const notices: Admission[] = [];
@@ -67,21 +62,30 @@ export async function endingOf(
     const entries = parts.filter((part) => isOwed(kind, batch, part));
     if (entries.length === 0) continue;
     try {
-      const message = await makeNotice(kind, batch, entries);
+      const message = await makeNotice(kind, knowingItsEnd(batch, entries), entries);
       if (message) notices.push({ message, expiresAt: schedule.expiresAt(message.receivedAt) });
       told.add(kind);
     } catch (error) {
       onNoticeFailure(kind, batch, error);
       // Nobody would ever hear of the failure: the mail stays until its sender can be told.
-      if (kind === 'failed') parts = parts.map((part) => (entries.includes(part) ? keep(part, now, schedule) : part));
+      if (kind === 'failed')
+        parts = parts.map((part) => (entries.includes(part) ? keep(batch, part, now, schedule) : part));
     }
   }
 
   return {
-    settlements: parts.map((part) => settlementOf(part, told.has('delayed') && isOwed('delayed', batch, part))),
+    settlements: parts.map((part) =>
+      settlementOf(part, putOffUntil === null, told.has('delayed') && isOwed('delayed', batch, part)),
+    ),
     notices,
     events: parts.map((part) => eventOf(batch, part, now)),
   };
+}
+
+/** A delay notice says until when the relay goes on: for these recipients that may be before the message's own end. */
+function knowingItsEnd(batch: Batch, parts: readonly Part[]): Batch {
+  const ends = parts.flatMap(({ decision }) => (decision.kind === 'waits' ? [decision.until] : []));
+  return { ...batch, expiresAt: Math.min(batch.expiresAt, ...ends) };
 }
 
 function isOwed(kind: NoticeKind, batch: Batch, { recipient, outcome, decision }: Part): boolean {
@@ -96,12 +100,12 @@ function isOwed(kind: NoticeKind, batch: Batch, { recipient, outcome, decision }
   }
 }
 
-function keep({ recipient }: Part, now: number, schedule: Schedule): Part {
+function keep({ expiresAt }: Batch, { recipient }: Part, now: number, schedule: Schedule): Part {
   const nextAttempt = now + schedule.backoff(Number.MAX_SAFE_INTEGER);
   return {
     recipient,
     outcome: internalError(recipient),
-    decision: { kind: 'waits', nextAttempt, delayed: false },
+    decision: { kind: 'waits', nextAttempt, delayed: false, until: expiresAt },
   };
 }
 
@@ -111,11 +115,11 @@ export function deferralOf(batch: Batch, now: number, nextAttempt: number): Endi
     (recipient): Part => ({
       recipient,
       outcome: internalError(recipient),
-      decision: { kind: 'waits', nextAttempt, delayed: false },
+      decision: { kind: 'waits', nextAttempt, delayed: false, until: batch.expiresAt },
     }),
   );
   return {
-    settlements: parts.map((part) => settlementOf(part, false)),
+    settlements: parts.map((part) => settlementOf(part, true, false)),
     notices: [],
     events: parts.map((part) => eventOf(batch, part, now)),
   };
@@ -128,13 +132,14 @@ export function internalError({ id }: QueuedRecipient): Outcome {
   return { recipientId: id, result: 'deferred', code, status, detail: '', ...unknown };
 }
 
-function settlementOf({ recipient, outcome, decision }: Part, delayNoticeMade: boolean): Settlement {
+function settlementOf({ recipient, outcome, decision }: Part, tried: boolean, delayNoticeMade: boolean): Settlement {
   const recipientId = recipient.id;
   if (decision.kind !== 'waits') return { kind: 'leaves', recipientId };
   const { code, status, explanation } = verdictOf(outcome.code, outcome.detail, outcome.status);
   return {
     kind: 'waits',
     recipientId,
+    tried,
     nextAttempt: decision.nextAttempt,
     code,
     status,

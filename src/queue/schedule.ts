@@ -4,6 +4,7 @@
  */
 import type { Outcome } from '../model/delivery.ts';
 import type { Batch, NoticeKind, QueuedRecipient } from '../model/message.ts';
+import { isTlsPolicyFailure } from '../model/reasons.ts';
 import { verdictOf } from '../model/verdict.ts';
 
 export interface ScheduleSettings {
@@ -11,6 +12,8 @@ export interface ScheduleSettings {
   readonly retry: readonly [number, ...number[]];
   /** Milliseconds from acceptance until a message is given up. */
   readonly lifetime: number;
+  /** The same while all that keeps it is a TLS policy that the host does not meet; null for no difference. */
+  readonly tlsLifetime: number | null;
   /** Milliseconds from acceptance until the sender is told of the delay; null for never. */
   readonly delayNotice: number | null;
 }
@@ -28,6 +31,10 @@ export interface Circumstances {
   readonly now: number;
   /** Whether the attempt delivered the message to another recipient of the batch. */
   readonly progress: boolean;
+  /**
+   * null after an attempt. When the batch was put off without one: the time from which its destination may be tried.
+   */
+  readonly putOffUntil: number | null;
 }
 
 export type Decision =
@@ -35,7 +42,13 @@ export type Decision =
   | { readonly kind: 'bounced' }
   /** Given up after its lifetime; `outcome` says so and repeats what was wrong at last. */
   | { readonly kind: 'expired'; readonly outcome: Outcome }
-  | { readonly kind: 'waits'; readonly nextAttempt: number; readonly delayed: boolean };
+  | {
+      readonly kind: 'waits';
+      readonly nextAttempt: number;
+      readonly delayed: boolean;
+      /** When it is given up, if nothing but the same goes on being wrong. */
+      readonly until: number;
+    };
 
 /**
  * Up to a tenth is added to every interval, so that messages that failed together do not all come back together. Never
@@ -48,14 +61,34 @@ const LONGEST_BACKOFF_MS = 300_000;
 
 /** @param random  from 0 up to 1, as Math.random */
 export function createSchedule(settings: ScheduleSettings, random: () => number = Math.random): Schedule {
-  const { retry, lifetime, delayNotice } = settings;
+  const { retry, lifetime, tlsLifetime, delayNotice } = settings;
   const [firstInterval] = retry;
 
-  /** @param attempts  made so far, this one included */
-  const intervalAfter = (attempts: number): number => {
-    const interval = retry[Math.min(attempts, retry.length) - 1] ?? firstInterval;
+  /** @param step  from 1: the wait before the second attempt */
+  const intervalOf = (step: number): number => {
+    const interval = retry[Math.min(step, retry.length) - 1] ?? firstInterval;
     return Math.round(interval * (1 + JITTER * random()));
   };
+
+  /** The step of the schedule that a message of this age would be at, had it been tried each time. */
+  const stepAt = (age: number): number => {
+    let [step, reached] = [1, 0];
+    for (const interval of retry) {
+      reached += interval;
+      if (reached > age) break;
+      step++;
+    }
+    return step;
+  };
+
+  /** Mail that came in a moment ago is tried as soon as its destination may be; older mail keeps its place. */
+  const afterPuttingOff = (age: number, now: number, until: number): number => {
+    const next = now + intervalOf(stepAt(age));
+    return age < firstInterval ? Math.min(next, until) : Math.max(next, until);
+  };
+
+  const endOf = ({ receivedAt, expiresAt }: Batch, { code }: Outcome): number =>
+    tlsLifetime !== null && isTlsPolicyFailure(code) ? Math.min(expiresAt, receivedAt + tlsLifetime) : expiresAt;
 
   const isLate = ({ receivedAt }: Batch, { delayNoticeSent }: QueuedRecipient, now: number): boolean =>
     delayNotice !== null && !delayNoticeSent && now - receivedAt >= delayNotice;
@@ -63,17 +96,21 @@ export function createSchedule(settings: ScheduleSettings, random: () => number 
   return {
     expiresAt: (receivedAt) => receivedAt + lifetime,
 
-    decide(recipient, outcome, { batch, now, progress }) {
+    decide(recipient, outcome, { batch, now, progress, putOffUntil }) {
       if (outcome.result === 'delivered') return { kind: 'delivered' };
       if (outcome.result === 'bounced') return { kind: 'bounced' };
       const delayed = isLate(batch, recipient, now);
       // The host took as many as it wanted at a time; the others follow at once (RFC 5321 §4.5.3.1.10).
       const follows = outcome.code === 'remote-too-many-recipients' && progress;
-      if (follows) return { kind: 'waits', nextAttempt: now, delayed };
-      if (now >= batch.expiresAt) return { kind: 'expired', outcome: givenUp(outcome) };
+      const end = endOf(batch, outcome);
+      if (follows) return { kind: 'waits', nextAttempt: now, delayed, until: end };
+      if (now >= end) return { kind: 'expired', outcome: givenUp(outcome, now < batch.expiresAt) };
+      const next =
+        putOffUntil === null
+          ? now + intervalOf(recipient.attempts + 1)
+          : afterPuttingOff(now - batch.receivedAt, now, putOffUntil);
       // One last attempt when the lifetime ends, so that a message is not given up on old news.
-      const nextAttempt = Math.min(now + intervalAfter(recipient.attempts + 1), batch.expiresAt);
-      return { kind: 'waits', nextAttempt, delayed };
+      return { kind: 'waits', nextAttempt: Math.min(next, end), delayed, until: end };
     },
 
     backoff: (failures) =>
@@ -81,10 +118,14 @@ export function createSchedule(settings: ScheduleSettings, random: () => number 
   };
 }
 
-/** RFC 3463 §3.5: 4.4.7, delivery time expired, with class 4 although the message goes back. */
-function givenUp(outcome: Outcome): Outcome {
+/**
+ * RFC 3463 §3.5: 4.4.7, delivery time expired, with class 4 although the message goes back.
+ *
+ * @param early  before its time, because TLS would not do
+ */
+function givenUp(outcome: Outcome, early: boolean): Outcome {
   const last = verdictOf(outcome.code, outcome.detail, outcome.status).explanation.replace(/\.$/, '');
-  const { code, status } = verdictOf('lifetime-over', '');
+  const { code, status } = verdictOf(early ? 'tls-lifetime-over' : 'lifetime-over', '');
   return { ...outcome, result: 'bounced', code, status, detail: `the last attempt said: ${last}` };
 }
 

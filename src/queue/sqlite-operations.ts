@@ -98,7 +98,7 @@ export function createOperations(
   );
   const freeLeased = db.prepare('UPDATE recipient SET lease = NULL WHERE lease = ?');
   const wait = db.prepare(
-    `UPDATE recipient SET lease = NULL, attempts = attempts + 1, asked_at = NULL, next_attempt = ?, code = ?, status = ?,
+    `UPDATE recipient SET lease = NULL, attempts = attempts + ?, asked_at = NULL, next_attempt = ?, code = ?, status = ?,
      explanation = ?, host = ?, delay_notice_sent = ? WHERE id = ?`,
   );
   const deleteRecipient = db.prepare('DELETE FROM recipient WHERE id = ?');
@@ -267,8 +267,8 @@ export function createOperations(
           dropRecipient(row.id, row.message);
           continue;
         }
-        const { nextAttempt, code, status, explanation, host, delayNoticeSent } = settlement;
-        wait.run(nextAttempt, code, status, explanation, host, Number(delayNoticeSent), row.id);
+        const { tried, nextAttempt, code, status, explanation, host, delayNoticeSent } = settlement;
+        wait.run(Number(tried), nextAttempt, code, status, explanation, host, Number(delayNoticeSent), row.id);
         if (row.held === 0) laneDueBy.run(row.domain, nextAttempt);
       }
       deleteLease.run(id);

@@ -58,6 +58,8 @@ export type Settlement =
   | {
       readonly kind: 'waits';
       readonly recipientId: number;
+      /** False when it was put off without an attempt, which is then not counted. */
+      readonly tried: boolean;
       readonly nextAttempt: number;
       readonly code: ReasonCode;
       readonly status: string;

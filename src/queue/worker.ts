@@ -34,6 +34,8 @@ export interface QueueWorker {
   readonly wake: () => void;
   /** True when no attempt is running. */
   readonly idle: () => boolean;
+  /** How many attempts at once, from now on; those that run are not touched. */
+  readonly setLimits: (limits: Pick<WorkerOptions, 'concurrency' | 'perDomain'>) => void;
   /**
    * Claims nothing more and waits for the running attempts.
    *
@@ -49,7 +51,8 @@ const POLL_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 
 export function createWorker(options: WorkerOptions): QueueWorker {
-  const { store, attempt, makeNotice, schedule, clock, concurrency, perDomain, log, owner } = options;
+  const { store, attempt, makeNotice, schedule, clock, log, owner } = options;
+  let { concurrency, perDomain } = options;
   const backoff = createBackoff(schedule.backoff);
   const running = new Map<string, { readonly domain: string; readonly end: Promise<void> }>();
   const abandoned = new AbortController();
@@ -140,23 +143,22 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       const outcomes = refusal?.outcomes ?? (await outcomesOf(batch));
       const now = clock.now();
       if (!refusal) backoff.note(batch, outcomes, startedAt, now);
-      await settle(batch, lease, await endingOrDeferral(batch, outcomes, now, refusal?.until ?? null));
+      await settle(batch, lease, await endingOrDeferral(batch, outcomes, { now, putOffUntil: refusal?.until ?? null }));
     });
 
   const endingOrDeferral = async (
     batch: Batch,
     outcomes: readonly Outcome[],
-    now: number,
-    probeAt: number | null,
+    at: { readonly now: number; readonly putOffUntil: number | null },
   ): Promise<Ending> => {
     try {
-      return await endingOf(batch, outcomes, { now, probeAt }, tools);
+      return await endingOf(batch, outcomes, at, tools);
     } catch (error) {
       log.error('the outcome of an attempt could not be judged', {
         error: wordsOf(error, 'stack'),
         queueId: batch.messageId,
       });
-      return deferralOf(batch, now, now + POLL_MS * 60);
+      return deferralOf(batch, at.now, at.now + POLL_MS * 60);
     }
   };
 
@@ -224,6 +226,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     },
     wake,
     idle: () => running.size === 0,
+    setLimits(limits) {
+      ({ concurrency, perDomain } = limits);
+      wake();
+    },
     async drain(deadlineMs) {
       stopped.abort();
       wake();

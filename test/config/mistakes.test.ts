@@ -11,7 +11,7 @@ describe('a mistake is told with its line, its column, what is expected and what
     [
       'a mistyped key',
       'hostname: relay.example.nl\nqueue:\n  lifetme: 5d\n',
-      ['3:3 queue.lifetme: is not a known key | one of retry, lifetime, delayNotice, store | lifetime'],
+      ['3:3 queue.lifetme: is not a known key | one of retry, lifetime, tlsLifetime, delayNotice, store | lifetime'],
     ],
     [
       'a mistyped section',
@@ -61,7 +61,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'delivery:\n  port: 2.5\n',
       ['2:9 delivery.port: is the number 2.5 | a whole number from 1 to 65535'],
     ],
-    ['a list for a section', 'queue: []\n', ['1:8 queue: is a list | { retry?, lifetime?, delayNotice?, store? }']],
+    ['a list for a section', 'queue: []\n', ['1:8 queue: is a list | { retry?, lifetime?, tlsLifetime?, delayNotice?, store? }']],
     ['a section for a list', 'listen: {}\n', ['1:9 listen: is a section with keys | a list of { address, port, tls }']],
     [
       'a list for everything',

@@ -64,6 +64,7 @@ export const leaves = (recipientId: number): Settlement => ({ kind: 'leaves', re
 export const waits = (recipientId: number, nextAttempt: number): Settlement & { kind: 'waits' } => ({
   kind: 'waits',
   recipientId,
+  tried: true,
   nextAttempt,
   code: 'connect-failed',
   status: '4.4.1',

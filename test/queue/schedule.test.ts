@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Outcome } from '../../src/model/delivery.ts';
 import type { Batch, Notify, QueuedRecipient } from '../../src/model/message.ts';
 import { verdictOf } from '../../src/model/verdict.ts';
 import { createSchedule, type ScheduleSettings, wantsNotice } from '../../src/queue/schedule.ts';
@@ -7,6 +8,7 @@ import { DAY, HOUR, MINUTE, MONDAY, outcome, unreachable } from './good-day.ts';
 const settings: ScheduleSettings = {
   retry: [5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR],
   lifetime: 5 * DAY,
+  tlsLifetime: null,
   delayNotice: 4 * HOUR,
 };
 
@@ -43,8 +45,18 @@ describe('when mail is tried again', () => {
     ['fifth', 4, 2 * HOUR],
     ['twentieth', 19, 2 * HOUR],
   ])('TXN-07 after the %s attempt', (_, attempts, interval) => {
-    const decision = schedule.decide({ ...piet, attempts }, later, { batch, now: MONDAY + 1, progress: false });
-    expect(decision).toEqual({ kind: 'waits', nextAttempt: MONDAY + 1 + interval, delayed: false });
+    const decision = schedule.decide({ ...piet, attempts }, later, {
+      batch,
+      now: MONDAY + 1,
+      progress: false,
+      putOffUntil: null,
+    });
+    expect(decision).toEqual({
+      kind: 'waits',
+      nextAttempt: MONDAY + 1 + interval,
+      delayed: false,
+      until: batch.expiresAt,
+    });
   });
 
   test('TXN-07 chance adds up to a tenth and takes nothing away; the first three retries stay within the hour', () => {
@@ -52,7 +64,12 @@ describe('when mail is tried again', () => {
       const chancy = createSchedule(settings, () => chance);
       let now = MONDAY;
       for (let attempts = 0; attempts < 3; attempts++) {
-        const decision = chancy.decide({ ...piet, attempts }, later, { batch, now, progress: false });
+        const decision = chancy.decide({ ...piet, attempts }, later, {
+          batch,
+          now,
+          progress: false,
+          putOffUntil: null,
+        });
         if (decision.kind !== 'waits') throw new Error(decision.kind);
         const interval = settings.retry[attempts] ?? 0;
         expect(decision.nextAttempt - now).toBeGreaterThanOrEqual(interval);
@@ -65,18 +82,23 @@ describe('when mail is tried again', () => {
 
   test('the last attempt is at the end of the lifetime, not after it', () => {
     const now = batch.expiresAt - MINUTE;
-    const decision = schedule.decide({ ...piet, attempts: 9 }, later, { batch, now, progress: false });
+    const decision = schedule.decide({ ...piet, attempts: 9 }, later, {
+      batch,
+      now,
+      progress: false,
+      putOffUntil: null,
+    });
     expect(decision).toMatchObject({ kind: 'waits', nextAttempt: batch.expiresAt });
   });
 
   test('TXN-05 recipients that were too many for one transaction follow at once, if any got through', () => {
     const tooMany = outcome(1, { result: 'deferred', code: 'remote-too-many-recipients', status: '4.5.3' });
     const now = MONDAY + MINUTE;
-    expect(schedule.decide(piet, tooMany, { batch, now, progress: true })).toMatchObject({
+    expect(schedule.decide(piet, tooMany, { batch, now, progress: true, putOffUntil: null })).toMatchObject({
       kind: 'waits',
       nextAttempt: now,
     });
-    expect(schedule.decide(piet, tooMany, { batch, now, progress: false })).toMatchObject({
+    expect(schedule.decide(piet, tooMany, { batch, now, progress: false, putOffUntil: null })).toMatchObject({
       nextAttempt: now + 5 * MINUTE,
     });
   });
@@ -84,14 +106,14 @@ describe('when mail is tried again', () => {
 
 describe('how it ends', () => {
   test('delivered and bounced end at once', () => {
-    const at = { batch, now: batch.expiresAt + DAY, progress: false };
+    const at = { batch, now: batch.expiresAt + DAY, progress: false, putOffUntil: null };
     expect(schedule.decide(piet, outcome(1), at)).toEqual({ kind: 'delivered' });
     const refused = outcome(1, { result: 'bounced', code: 'remote-refused', status: '5.1.1' });
     expect(schedule.decide(piet, refused, at)).toEqual({ kind: 'bounced' });
   });
 
   test('after the lifetime a deferral ends it with 4.4.7, and says what was wrong at last', () => {
-    const at = { batch, now: batch.expiresAt, progress: false };
+    const at = { batch, now: batch.expiresAt, progress: false, putOffUntil: null };
     const decision = schedule.decide({ ...piet, attempts: 30 }, later, at);
     if (decision.kind !== 'expired') throw new Error(decision.kind);
     expect(decision.outcome).toMatchObject({ result: 'bounced', code: 'lifetime-over', status: '4.4.7' });
@@ -103,19 +125,82 @@ describe('how it ends', () => {
   });
 });
 
+describe('a shorter lifetime while TLS will not do', () => {
+  const strict = createSchedule({ ...settings, tlsLifetime: 2 * DAY }, () => 0);
+  const mismatch = outcome(1, { result: 'deferred', code: 'tlsa-mismatch', status: '4.7.5', detail: 'no record fits' });
+  const ends = MONDAY + 2 * DAY;
+
+  test.each<[string, Partial<Outcome>]>([
+    ['4.7.5 the certificate fits no TLSA record', { code: 'tlsa-mismatch', status: '4.7.5' }],
+    ['4.7.5 the TLSA records cannot be looked up', { code: 'tlsa-lookup-failed', status: '4.7.5' }],
+    ['4.7.4 the host does not offer STARTTLS', { code: 'starttls-not-offered', status: '4.7.4' }],
+  ])('TXN-07 counts for %s', (_, change) => {
+    const at = { batch, now: ends - MINUTE, progress: false, putOffUntil: null };
+    const one = outcome(1, { result: 'deferred', ...change });
+    expect(strict.decide({ ...piet, attempts: 20 }, one, at)).toMatchObject({ nextAttempt: ends, until: ends });
+    const decision = strict.decide({ ...piet, attempts: 20 }, one, { ...at, now: ends });
+    expect(decision).toMatchObject({ kind: 'expired', outcome: { result: 'bounced', code: 'tls-lifetime-over' } });
+  });
+
+  test('TXN-07 the bounce says that it was TLS, and what was wrong at last', () => {
+    const decision = strict.decide(piet, mismatch, { batch, now: ends, progress: false, putOffUntil: null });
+    if (decision.kind !== 'expired') throw new Error(decision.kind);
+    const { code, detail, status } = decision.outcome;
+    expect(verdictOf(code, detail, status)).toMatchObject({ status: '4.4.7' });
+    expect(verdictOf(code, detail, status).explanation).toMatch(
+      /^The host did not meet the TLS policy within the time .*: the last attempt said: .*: no record fits\.$/,
+    );
+  });
+
+  test.each<[string, Partial<Outcome>]>([
+    ['the host cannot be reached', unreachable],
+    ['the host wants mail later, whatever code it gives', { code: 'remote-later', status: '4.7.5' }],
+    ['our own resolver is not to be trusted', { code: 'resolver-untrusted', status: '4.4.3' }],
+  ])('TXN-07 does not count when %s', (_, change) => {
+    const one = outcome(1, { result: 'deferred', ...change });
+    const at = { batch, now: ends + DAY, progress: false, putOffUntil: null };
+    expect(strict.decide(piet, one, at)).toMatchObject({ kind: 'waits', until: batch.expiresAt });
+    expect(strict.decide(piet, one, { ...at, now: batch.expiresAt })).toMatchObject({
+      outcome: { code: 'lifetime-over' },
+    });
+  });
+});
+
+describe('mail that is put off without an attempt', () => {
+  const putOff = (age: number, attempts = 0): number => {
+    const at = { batch, now: MONDAY + age, progress: false, putOffUntil: MONDAY + age + MINUTE };
+    const decision = schedule.decide({ ...piet, attempts }, later, at);
+    if (decision.kind !== 'waits') throw new Error(decision.kind);
+    return decision.nextAttempt - MONDAY - age;
+  };
+
+  test('TXN-07 is tried as soon as its destination may be, when it has just come in', () => {
+    expect(putOff(0)).toBe(MINUTE);
+    expect(putOff(5 * MINUTE - 1)).toBe(MINUTE);
+  });
+
+  test('TXN-07 later on it goes by its age, as if it had been tried each time', () => {
+    expect(putOff(5 * MINUTE)).toBe(15 * MINUTE);
+    expect(putOff(20 * MINUTE, 1)).toBe(30 * MINUTE);
+    expect(putOff(50 * MINUTE)).toBe(HOUR);
+    expect(putOff(3 * DAY)).toBe(2 * HOUR);
+    expect(putOff(5 * DAY - MINUTE)).toBe(MINUTE);
+  });
+});
+
 describe('delay notice', () => {
   test.each([
     ['before its time', 4 * HOUR - 1, false, false],
     ['at its time', 4 * HOUR, false, true],
     ['after it was sent', 4 * HOUR, true, false],
   ])('%s', (_, age, delayNoticeSent, delayed) => {
-    const at = { batch, now: MONDAY + age, progress: false };
+    const at = { batch, now: MONDAY + age, progress: false, putOffUntil: null };
     expect(schedule.decide({ ...piet, delayNoticeSent }, later, at)).toMatchObject({ kind: 'waits', delayed });
   });
 
   test('never, when the configuration has none', () => {
     const never = createSchedule({ ...settings, delayNotice: null }, () => 0);
-    const at = { batch, now: MONDAY + 4 * DAY, progress: false };
+    const at = { batch, now: MONDAY + 4 * DAY, progress: false, putOffUntil: null };
     expect(never.decide(piet, later, at)).toMatchObject({ kind: 'waits', delayed: false });
   });
 });

@@ -88,7 +88,12 @@ function scene(change: Change = {}): Scene {
         return message({ receivedAt: clock.now(), sender: '', to: [batch.envelope.sender] });
       }),
     schedule: createSchedule(
-      { retry: [5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR], lifetime: 5 * DAY, delayNotice: 4 * HOUR },
+      {
+        retry: [5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR],
+        lifetime: 5 * DAY,
+        tlsLifetime: null,
+        delayNotice: 4 * HOUR,
+      },
       () => 0,
     ),
     clock,
@@ -518,6 +523,8 @@ describe('a destination that cannot be reached', () => {
     expect(entries.map(({ code }) => code)).toEqual(many.map(() => 'connect-failed'));
     const putOff = entries.filter(({ explanation }) => explanation.includes('not tried now'));
     expect(putOff).toHaveLength(24);
+    // What was not tried is not counted as an attempt.
+    expect(new Set(putOff.map(({ attempts }) => attempts))).toEqual(new Set([0]));
     expect(putOff[0]?.explanation).toBe(
       'No connection to the mail host: not tried now, the attempt of 2026-11-02T08:00:00.006Z failed: 192.0.2.1 port 25 refused it.',
     );
