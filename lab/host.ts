@@ -55,6 +55,25 @@ export interface Contact {
   readonly commands: readonly string[];
 }
 
+/** What happens at a host while mail arrives, in order. Each is told before the host answers, `answered` after that. */
+export const MOMENTS = [
+  'connected',
+  'EHLO',
+  'STARTTLS',
+  'MAIL',
+  'RCPT',
+  'DATA',
+  /** A part of the content has come, and not yet its end. */
+  'content',
+  /** The final dot has come; nothing is kept yet. */
+  'dot',
+  'kept',
+  /** The 250 to the final dot has left. */
+  'answered',
+] as const;
+
+export type Moment = (typeof MOMENTS)[number];
+
 export interface MailHost {
   readonly name: string;
   readonly address: string;
@@ -77,6 +96,7 @@ interface HostOptions {
   readonly port: number;
   readonly mood: Mood;
   readonly identity: Identity;
+  readonly onMoment?: ((moment: Moment) => void) | undefined;
 }
 
 const LINE_AT_MOST = 64 * 1024;
@@ -84,7 +104,7 @@ const MESSAGE_AT_MOST = 64 * 1024 * 1024;
 
 /** Rejects when the address cannot be listened on. */
 export async function startHost(options: HostOptions): Promise<MailHost> {
-  const { name, address } = options;
+  const { name, address, onMoment = () => undefined } = options;
   let { mood, identity } = options;
   let context = contextOf(identity);
   const mailbox: Mail[] = [];
@@ -98,7 +118,7 @@ export async function startHost(options: HostOptions): Promise<MailHost> {
     const peer = socket.remoteAddress ?? '';
     const commands: string[] = [];
     contacts.push({ peer, commands });
-    converse(socket, { name, peer, mood, context, greylist, commands, keep: (mail) => mailbox.push(mail) });
+    converse(socket, { name, peer, mood, context, greylist, commands, keep: (mail) => mailbox.push(mail), onMoment });
   });
   // The port is taken once in any case, so that a host that is down keeps its place.
   const port = await listen(server, address, options.port);
@@ -145,9 +165,11 @@ interface Conversation {
   readonly greylist: Set<string>;
   readonly commands: string[];
   readonly keep: (mail: Mail) => void;
+  readonly onMoment: (moment: Moment) => void;
 }
 
-function converse(plain: Socket, { name, peer, mood, context, greylist, commands, keep }: Conversation): void {
+function converse(plain: Socket, conversation: Conversation): void {
+  const { name, peer, mood, context, greylist, commands, keep, onMoment } = conversation;
   let socket: Socket | TLSSocket = plain;
   let buffered: Buffer[] = [];
   let size = 0;
@@ -171,6 +193,7 @@ function converse(plain: Socket, { name, peer, mood, context, greylist, commands
     size += chunk.length;
     // A large message is put together once, when its end has come, and not for every chunk.
     tail = Buffer.concat([tail.subarray(-4), chunk]);
+    if (inData && !tail.includes('\r\n.\r\n')) onMoment('content');
     if (inData && size > chunk.length + 4 && size < MESSAGE_AT_MOST && !tail.includes('\r\n.\r\n')) return;
     let rest = Buffer.concat(buffered);
     while (rest.length > 0 && !over) {
@@ -187,10 +210,12 @@ function converse(plain: Socket, { name, peer, mood, context, greylist, commands
     const end = octets.subarray(0, 3).equals(Buffer.from('.\r\n')) ? 0 : octets.indexOf('\r\n.\r\n') + 2;
     if (end === 1) return 0;
     inData = false;
+    onMoment('dot');
     if (transaction)
       keep({ host: name, peer, ...transaction, content: unstuffed(octets.subarray(0, end)), tls: tlsOf(socket) });
     transaction = null;
-    say('250 2.0.0 Taken');
+    onMoment('kept');
+    if (socket.writable) socket.write('250 2.0.0 Taken\r\n', () => onMoment('answered'));
     return end + 3;
   };
 
@@ -200,6 +225,8 @@ function converse(plain: Socket, { name, peer, mood, context, greylist, commands
     const line = octets.subarray(0, end).toString('utf8').replace(/\r$/, '');
     commands.push(line);
     const verb = /^(?:MAIL FROM:|RCPT TO:|[A-Za-z]+)/i.exec(line)?.[0].toUpperCase() ?? '';
+    const moment = MOMENTS.find((each) => each === verb.split(' ')[0]);
+    if (moment) onMoment(moment);
     const reply = answer(verb, line);
     say(...reply);
     if (over) socket.end();
@@ -279,6 +306,7 @@ function converse(plain: Socket, { name, peer, mood, context, greylist, commands
 
   plain.on('error', () => plain.destroy());
   plain.on('data', onData);
+  onMoment('connected');
   if (mood === 'turns-away') hangUp(`554 5.3.2 ${name} takes no mail from you`);
   else say(`220 ${name} ESMTP`);
 }

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chainOfThree, type Identity, selfSigned, tlsaFor } from './certificates.ts';
 import { type LabDns, type LabZone, startDns } from './dns.ts';
-import { type Contact, type Mail, type MailHost, type Mood, startHost } from './host.ts';
+import { type Contact, type Mail, type MailHost, type Moment, type Mood, startHost } from './host.ts';
 import { type Destination, type HostEntry, WORLD } from './world.ts';
 
 export interface Lab {
@@ -45,6 +45,8 @@ export interface LabOptions {
   readonly dir?: string;
   readonly port?: number;
   readonly world?: readonly Destination[];
+  /** Told what happens at the mail hosts, as it happens. */
+  readonly onMoment?: (moment: Moment, host: string) => void;
   /** Zones beside those of the world, once it is known where its hosts are and what they present. */
   readonly zones?: (hosts: Pick<Lab, 'port' | 'address' | 'identity'>) => Readonly<Record<string, LabZone>>;
 }
@@ -61,7 +63,7 @@ const FIRST_BLOCK = 25;
 const LAST_BLOCK = 120;
 
 /** Rejects with a sentence when a tool is missing or no addresses are free; nothing is left running then. */
-export async function startLab({ dir, port, world = WORLD, zones }: LabOptions = {}): Promise<Lab> {
+export async function startLab({ dir, port, world = WORLD, onMoment, zones }: LabOptions = {}): Promise<Lab> {
   const folder = dir ?? (await mkdtemp(join(tmpdir(), 'dane-lab-')));
   const entries = world.flatMap((destination) => destination.hosts.map((entry) => ({ destination, entry })));
   const identities = new Map<string, Identities>();
@@ -75,7 +77,7 @@ export async function startLab({ dir, port, world = WORLD, zones }: LabOptions =
     if (dir === undefined) await rm(folder, { recursive: true, force: true });
   };
   try {
-    const place = await findPlace(port, entries, identities, hosts);
+    const place = await findPlace(port, entries, identities, hosts, onMoment);
     const published = new Map<string, readonly string[]>();
     for (const { entry } of entries) published.set(entry.name, recordsFor(entry, get(identities, entry.name)));
     const addressOf = (host: string): string => `127.${place.block}.0.${names.indexOf(host) + 1}`;
@@ -180,6 +182,7 @@ async function findPlace(
   entries: readonly { readonly entry: HostEntry }[],
   identities: ReadonlyMap<string, Identities>,
   hosts: MailHost[],
+  onMoment: LabOptions['onMoment'],
 ): Promise<Place> {
   let port = wish ?? 25;
   for (let block = FIRST_BLOCK; block <= LAST_BLOCK; block++) {
@@ -188,7 +191,14 @@ async function findPlace(
         const { name, mood, elsewhere } = entry;
         const address = `127.${block}.0.${index + 1}`;
         const { host: identity } = get(identities, name);
-        const host = await startHost({ name, address, port, mood, identity });
+        const host = await startHost({
+          name,
+          address,
+          port,
+          mood,
+          identity,
+          onMoment: onMoment && ((moment) => onMoment(moment, name)),
+        });
         port = host.port;
         // One that lives elsewhere was started all the same, to see that its address and port are free.
         if (elsewhere) await host.stop();

@@ -39,8 +39,10 @@ export interface RunningRelay extends Relay {
   readonly command: (...words: readonly string[]) => Promise<CommandResult>;
   /** Ends it as an operator does; resolves to the exit status. */
   readonly stop: () => Promise<number | null>;
-  /** Ends it as a power cut does: SIGKILL, no word of warning. */
+  /** Ends it without a word of warning: SIGKILL. */
   readonly kill: () => Promise<void>;
+  /** Resolves to the exit status when it has ended, however it ends; null after a signal. */
+  readonly ended: Promise<number | null>;
   /** Starts it anew, after its end, with the same configuration, port and state. */
   readonly again: () => Promise<RunningRelay>;
 }
@@ -57,10 +59,12 @@ export interface RelayOptions {
   readonly dir: string;
   /** Keys that replace those of the configuration made here. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Environment variables beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Resolves once the relay answers on its port. Rejects with what it printed when it ends before that. */
-export async function startRelay({ lab, dir, config = {} }: RelayOptions): Promise<RunningRelay> {
+export async function startRelay({ lab, dir, config = {}, env = {} }: RelayOptions): Promise<RunningRelay> {
   await mkdir(dir, { recursive: true });
   const own = await selfSigned('legacy.office.test');
   const client = {
@@ -90,18 +94,23 @@ export async function startRelay({ lab, dir, config = {} }: RelayOptions): Promi
   };
   // JSON is YAML too.
   await writeFile(file, `${JSON.stringify(settings, null, 2)}\n`);
-  return runRelay({ dir, address, port, config: file, certificate, client });
+  return runRelay({ dir, address, port, config: file, certificate, client, env });
 }
 
 interface Prepared extends Pick<RunningRelay, 'address' | 'port' | 'config' | 'certificate' | 'client'> {
   readonly dir: string;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 async function runRelay(prepared: Prepared): Promise<RunningRelay> {
-  const { dir, address, port, config, certificate } = prepared;
+  const { dir, address, port, config, certificate, env } = prepared;
   // setpriv turns into the relay itself, which is then told to stop when we die, however we die.
   const words = ['--pdeathsig', 'TERM', LAUNCHER, 'run', '--config', config];
-  const child = spawn('setpriv', words, { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn('setpriv', words, {
+    cwd: dir,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const journal = listenTo(child);
   const ended = new Promise<number | null>((resolve) => child.once('close', (status) => resolve(status)));
   const stop = async (): Promise<number | null> => {
@@ -142,6 +151,7 @@ async function runRelay(prepared: Prepared): Promise<RunningRelay> {
       child.kill('SIGKILL');
       await ended;
     },
+    ended,
     again: () => runRelay(prepared),
   };
 }
