@@ -1,42 +1,58 @@
-/** The command line: every command with the parts that it works on. What `explain` says is what delivery does. */
+/**
+ * The command line: every command with the parts that it works on. What `explain` says is what delivery does.
+ *
+ * Only the command that was asked for is loaded, so that a short answer comes in a short time.
+ */
 import './shared/node-version.ts';
-import { openExplainer } from './assembly/explainer.ts';
-import { stageProbes } from './assembly/probes.ts';
-import { start } from './assembly/start.ts';
-import { checkCommand } from './cli/check.ts';
-import { explainCommand } from './cli/explain.ts';
-import { labCommand } from './cli/lab.ts';
-import { exitCodeFor, mistakeLine } from './cli/mistakes.ts';
-import { pinCommand } from './cli/pin.ts';
-import { generalProbes } from './cli/probes.ts';
+import type { Command } from 'commander';
 import { createProgram, runProgram } from './cli/program.ts';
-import { queueCommand } from './cli/queue.ts';
-import { runCommand } from './cli/run.ts';
-import { tlsaCommand } from './cli/tlsa.ts';
-import { verifyCommand } from './cli/verify.ts';
-import { loadConfig } from './config/load.ts';
-import { judgeChain } from './policy/dane/match.ts';
-import { judgeRecords, parseTlsa } from './policy/dane/tlsa.ts';
-import { openSqliteStore } from './queue/sqlite.ts';
-import type { Store } from './queue/store.ts';
 
-async function openQueue(configFile?: string): Promise<Store> {
-  const loaded = loadConfig({ path: configFile ?? null, env: process.env });
-  if (!loaded.ok)
-    throw Object.assign(new Error(loaded.mistakes.map(mistakeLine).join('\n')), { exitCode: exitCodeFor(loaded) });
-  return openSqliteStore({ folder: loaded.config.state, mode: 'visitor' });
-}
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => {
+    const [{ runCommand }, { loadConfig }, { start }] = await Promise.all([
+      import('./cli/run.ts'),
+      import('./config/load.ts'),
+      import('./assembly/start.ts'),
+    ]);
+    return runCommand({ loadConfig, start });
+  },
+  check: async () => {
+    const [{ checkCommand }, { loadConfig }, { generalProbes }, { stageProbes }] = await Promise.all([
+      import('./cli/check.ts'),
+      import('./config/load.ts'),
+      import('./cli/probes.ts'),
+      import('./assembly/probes.ts'),
+    ]);
+    return checkCommand({ loadConfig, probes: [...generalProbes, ...stageProbes] });
+  },
+  explain: async () => {
+    const [{ explainCommand }, { openExplainer }] = await Promise.all([
+      import('./cli/explain.ts'),
+      import('./assembly/explainer.ts'),
+    ]);
+    return explainCommand(openExplainer);
+  },
+  verify: async () => {
+    const [{ verifyCommand }, { judgeChain }, { judgeRecords, parseTlsa }] = await Promise.all([
+      import('./cli/verify.ts'),
+      import('./policy/dane/match.ts'),
+      import('./policy/dane/tlsa.ts'),
+    ]);
+    return verifyCommand({ parseTlsa, judgeRecords, judgeChain });
+  },
+  tlsa: async () => (await import('./cli/tlsa.ts')).tlsaCommand(),
+  pin: async () => (await import('./cli/pin.ts')).pinCommand(),
+  queue: async () => {
+    const [{ queueCommand }, { openQueue }] = await Promise.all([
+      import('./cli/queue.ts'),
+      import('./assembly/queue.ts'),
+    ]);
+    return queueCommand({ openStore: openQueue });
+  },
+  lab: async () => (await import('./cli/lab.ts')).labCommand(),
+};
 
-await runProgram(
-  createProgram([
-    runCommand({ loadConfig, start }),
-    checkCommand({ loadConfig, probes: [...generalProbes, ...stageProbes] }),
-    explainCommand(openExplainer),
-    verifyCommand({ parseTlsa, judgeRecords, judgeChain }),
-    tlsaCommand(),
-    pinCommand(),
-    queueCommand({ openStore: openQueue }),
-    labCommand(),
-  ]),
-  process.argv,
-);
+const [, , asked = ''] = process.argv;
+const needed = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
+const commands = await Promise.all(needed.flatMap((name) => COMMANDS[name]?.() ?? []));
+await runProgram(createProgram(commands), process.argv);
