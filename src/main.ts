@@ -16,6 +16,14 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
     ]);
     return runCommand({ loadConfig, start });
   },
+  reload: async () => {
+    const [{ reloadCommand }, { loadConfig }, { askRelay }] = await Promise.all([
+      import('./cli/reload.ts'),
+      import('./config/load.ts'),
+      import('./assembly/control.ts'),
+    ]);
+    return reloadCommand({ loadConfig, askRelay: ({ state }) => askRelay(state, 'reload') });
+  },
   check: async () => {
     const [{ checkCommand }, { loadConfig }, { generalProbes }, { stageProbes }] = await Promise.all([
       import('./cli/check.ts'),

@@ -1,7 +1,7 @@
 /** Joins delivery with the certificates' judge and the queue's bodies. */
 import type { Readable } from 'node:stream';
 import type { Config } from '../config/config.ts';
-import { createDeliverer, type Deliverer } from '../deliver/deliverer.ts';
+import { createDeliverer, type Deliverer, type DelivererLimits } from '../deliver/deliverer.ts';
 import type { Logger } from '../model/events.ts';
 import { judgeChain } from '../policy/dane/match.ts';
 import { systemClock } from '../shared/clock.ts';
@@ -12,19 +12,28 @@ import type { Parts } from '../shared/parts.ts';
  * @param patienceMs for each word of a host, where somebody sits and waits; null for what the configuration grants
  */
 export function openDeliverer(
-  { hostname, delivery }: Config,
+  config: Config,
   openBody: (messageId: string) => Promise<Readable>,
   patienceMs: number | null,
   log: Logger,
   parts: Parts,
 ): Deliverer {
-  const granted = { connect: delivery.connectTimeout, ...delivery.timeouts };
-  const within = (ms: number): number => Math.min(ms, patienceMs ?? Number.POSITIVE_INFINITY);
   const deliverer = createDeliverer({
-    hostname,
+    ...delivererLimits(config, patienceMs),
+    hostname: config.hostname,
     openBody,
     judge: (chain, { records, referenceNames }) =>
       judgeChain({ chain, records, names: referenceNames, at: systemClock.now() }),
+    log,
+  });
+  return parts.opened(deliverer, ({ close }) => close());
+}
+
+/** What a configuration grants to mail hosts. */
+export function delivererLimits({ delivery }: Config, patienceMs: number | null): DelivererLimits {
+  const granted = { connect: delivery.connectTimeout, ...delivery.timeouts };
+  const within = (ms: number): number => Math.min(ms, patienceMs ?? Number.POSITIVE_INFINITY);
+  return {
     timeouts: Object.fromEntries(Object.entries(granted).map(([phase, ms]) => [phase, within(ms)])),
     pool: {
       perHost: delivery.connectionsPerHost,
@@ -32,7 +41,5 @@ export function openDeliverer(
       messagesPerConnection: delivery.messagesPerConnection,
       idleMs: delivery.idleTimeout,
     },
-    log,
-  });
-  return parts.opened(deliverer, ({ close }) => close());
+  };
 }

@@ -18,7 +18,8 @@ type Heard = NonNullable<ResolverOptions['onAnswer']>;
 
 export interface Dns {
   readonly trust: Trust;
-  readonly lookups: Lookups;
+  /** What has to be known of a domain, as this configuration wants it. Its resolver is the one that is open. */
+  readonly lookups: (config: Config) => Lookups;
 }
 
 /**
@@ -38,7 +39,7 @@ export async function openDns(config: Config, dir: string, log: Logger, parts: P
   };
   const probe = { resolve: resolver.resolveAfresh, signed, bogus, clock: systemClock, onChange };
   const trust = parts.opened(createTrust(probe), ({ close }) => close());
-  return { trust, lookups: lookupsFor(config, resolver.resolve, trust) };
+  return { trust, lookups: (wishes) => lookupsFor(wishes, resolver.resolve, trust) };
 }
 
 type Managed = Extract<Config['resolver'], { kind: 'managed' }>;
@@ -52,7 +53,7 @@ function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]
   const { delivery } = config;
   const locate = createLocator({ resolve });
   return {
-    destination: destinationsOf(config),
+    destination: createDestinations({ rules: config.destinations, port: delivery.port }),
     resolverTrusted: trust.trusted,
     route: createRouter({ resolve, locate, self: selfOf(config) }),
     locate,
@@ -60,11 +61,6 @@ function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]
     findTlsa: createTlsaFinder({ resolve }),
     decide: decide(delivery.insecureMx),
   };
-}
-
-/** The table of destinations of a configuration. */
-export function destinationsOf({ destinations, delivery }: Config): Lookups['destination'] {
-  return createDestinations({ rules: destinations, port: delivery.port });
 }
 
 /** What would lead mail back to us: our name, and an address that we listen on at the port that we deliver to. */

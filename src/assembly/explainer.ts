@@ -46,7 +46,7 @@ export const openExplainer: OpenExplainer = async (options) => {
     const deliverer = openDeliverer(config, noBody, EXPLAIN_PATIENCE_MS, log, parts);
     return {
       kind: 'open',
-      lookups,
+      lookups: lookups(config),
       dial: async (target) => {
         const { chain, ...seen } = await deliverer.dial(target);
         return { ...seen, chain: chain.map(summarize) };

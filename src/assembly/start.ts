@@ -1,22 +1,19 @@
 /**
  * Starts the relay: opens the parts in order, joins them, and closes them in reverse. SIGTERM lets it finish and
- * stops it, SIGHUP makes it read its configuration again.
+ * stops it; SIGHUP, or `dane-relay reload`, makes it take over a new configuration.
  */
 import { join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import { createAdmin } from '../admin/server.ts';
-import { mistakeLine } from '../cli/mistakes.ts';
 import type { Config, Endpoint } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
 import type { Logger } from '../model/events.ts';
 import { verdictOf } from '../model/verdict.ts';
-import { createSchedule } from '../queue/schedule.ts';
+import { createSchedule, type Schedule } from '../queue/schedule.ts';
 import { openSqliteStore } from '../queue/sqlite.ts';
 import { createWorker } from '../queue/worker.ts';
 import { loadOrMakeCertificate } from '../receive/own-certificate.ts';
-import { createReceiver } from '../receive/server.ts';
+import { createReceiver, type IntakeRules } from '../receive/server.ts';
 import { attempt, type Stages } from '../relay.ts';
-import { createLogger } from '../report/log.ts';
+import { createLogger, type RelayLog } from '../report/log.ts';
 import { createMetrics } from '../report/metrics.ts';
 import { createNoticeMaker } from '../report/notice.ts';
 import type { TrustState } from '../route/trust.ts';
@@ -25,11 +22,11 @@ import { messageOf } from '../shared/message-of.ts';
 import { createParts, type Parts } from '../shared/parts.ts';
 import { newQueueId } from '../shared/queue-id.ts';
 import { certificatePlace } from './certificate.ts';
-import { openDeliverer } from './delivery.ts';
-import { destinationsOf, openDns, trustInWords } from './dns.ts';
+import { openControl } from './control.ts';
+import { delivererLimits, openDeliverer } from './delivery.ts';
+import { openDns, trustInWords } from './dns.ts';
+import { createReloader, type Reloader } from './reload.ts';
 
-/** How long a stop waits for messages that are being handed over. */
-const DRAIN_MS = 30_000;
 /** Below the state folder: messages that are being received and are too large for memory. */
 const SPOOL = 'incoming';
 /** Longest line of text that passes, in octets. */
@@ -43,6 +40,7 @@ const MESSAGE_MS = 60 * 60_000;
 export async function start(config: Config, notes: readonly string[], file: string | null): Promise<void> {
   const log = createLogger(config.log.level, 1);
   const parts = createParts();
+  stopOnSignals(parts, log);
   try {
     await startParts(config, notes, file, log, parts);
   } catch (error) {
@@ -52,15 +50,16 @@ export async function start(config: Config, notes: readonly string[], file: stri
   }
 }
 
-async function startParts(config: Config, notes: readonly string[], file: string | null, log: Logger, parts: Parts) {
-  const { hostname, state, queue, intake } = config;
+async function startParts(config: Config, notes: readonly string[], file: string | null, log: RelayLog, parts: Parts) {
+  const { hostname, state } = config;
   const owner = hostname;
   const store = parts.opened(await openSqliteStore({ folder: state, mode: 'relay' }), ({ close }) => close());
   const recovered = await store.recover(owner);
   if (recovered.leases + recovered.orphans > 0) log.info('picked up what was left by the last stop', { ...recovered });
   const certificate = await loadOrMakeCertificate(certificatePlace(config));
 
-  const { trust, lookups } = await openDns(config, join(state, 'unbound'), log, parts);
+  const dns = await openDns(config, join(state, 'unbound'), log, parts);
+  const { trust } = dns;
   const metrics = createMetrics({ resolverTrusted: trust.trusted, queued: () => store.count(clock.now()) });
   const counted: Logger = {
     ...log,
@@ -70,57 +69,46 @@ async function startParts(config: Config, notes: readonly string[], file: string
     },
   };
   const deliverer = openDeliverer(config, store.openBody, null, log, parts);
-  let { destination } = lookups;
-  const stages: Stages = {
-    ...lookups,
-    destination: (domain) => destination(domain),
-    deliver: deliverer.deliver,
-    passOver: ({ messageId, domain }, { code, detail, status, ...where }, { policy, verdict, dnssec }) => {
-      const { explanation } = verdictOf(code, detail, status);
-      log.info(`host passed over: ${explanation}`, {
-        queueId: messageId,
-        domain,
-        code,
-        ...where,
-        policy,
-        verdict,
-        dnssec,
-      });
-    },
+  const passOver: Stages['passOver'] = (
+    { messageId, domain },
+    { code, detail, status, ...where },
+    { policy, verdict, dnssec },
+  ) => {
+    const { explanation } = verdictOf(code, detail, status);
+    const facts = { queueId: messageId, domain, code, ...where, policy, verdict, dnssec };
+    log.info(`host passed over: ${explanation}`, facts);
   };
-  const schedule = createSchedule(queue);
+  /** What an attempt goes by. One that has begun keeps it, also when a new configuration comes meanwhile. */
+  const stagesFor = (wishes: Config): Stages => ({ ...dns.lookups(wishes), deliver: deliverer.deliver, passOver });
+  let stages = stagesFor(config);
+  let grace = config.shutdownGrace;
+  let newest = createSchedule(config.queue);
+  const schedule: Schedule = {
+    expiresAt: (receivedAt) => newest.expiresAt(receivedAt),
+    decide: (...facts) => newest.decide(...facts),
+    backoff: (failures) => newest.backoff(failures),
+  };
   const worker = createWorker({
     store,
     attempt: (batch) => attempt(batch, stages),
-    makeNotice: createNoticeMaker({ hostname, readHead: store.readHead, newId: newQueueId, clock }),
+    makeNotice: createNoticeMaker({
+      hostname,
+      language: config.notices.language,
+      readHead: store.readHead,
+      newId: newQueueId,
+      clock,
+    }),
     schedule,
     clock,
-    concurrency: config.delivery.connections,
-    perDomain: config.delivery.connectionsPerHost,
+    ...workerLimits(config),
     log: counted,
     owner,
   });
-  parts.opened(worker, async ({ drain }) => {
-    if (!(await drain(DRAIN_MS))) log.warn('stopped while messages were being handed over; they are tried again');
-  });
-
   const receiver = createReceiver({
     hostname,
     listen: config.listen,
     certificate,
-    clients: config.clients,
-    limits: {
-      messageBytes: intake.messageSize,
-      recipients: intake.recipients,
-      connections: intake.connections,
-      connectionsPerClient: intake.connectionsPerClient,
-      hops: intake.hops,
-      lineBytes: LINE_BYTES,
-      idleMs: IDLE_MS,
-      messageMs: MESSAGE_MS,
-    },
-    bareNewlines: intake.bareNewlines,
-    longLines: intake.longLines,
+    ...intakeRules(config),
     spoolDir: join(state, SPOOL),
     accept: async (message) => {
       await store.accept(message, { expiresAt: schedule.expiresAt(message.receivedAt) });
@@ -142,15 +130,24 @@ async function startParts(config: Config, notes: readonly string[], file: string
     ({ close }) => close(),
   );
 
-  stopOnSignals(parts, log);
-  reloadOnHangup(config, file, log, async (next) => {
-    const renewed = await loadOrMakeCertificate(certificatePlace(next));
-    receiver.setCertificate(renewed);
-    receiver.setClients(next.clients);
-    destination = destinationsOf(next);
+  const reloader = createReloader(config, file, log, async (next) => {
+    receiver.setCertificate(await loadOrMakeCertificate(certificatePlace(next)));
+    receiver.setRules(intakeRules(next));
+    deliverer.setLimits(delivererLimits(next, null));
+    worker.setLimits(workerLimits(next));
+    log.setLevel(next.log.level);
+    stages = stagesFor(next);
+    newest = createSchedule(next.queue);
+    grace = next.shutdownGrace;
   });
+  reloadOnHangup(reloader);
   await receiver.listen();
-  parts.opened(receiver, ({ close }) => close(DRAIN_MS));
+  parts.opened(null, async () => {
+    // One span of time for both: what is taken in while the relay stops waits for the next start.
+    const [, handedOver] = await Promise.all([receiver.close(grace), worker.drain(grace)]);
+    if (!handedOver) log.warn('stopped while messages were being handed over; they are tried again');
+  });
+  parts.opened(await openControl(state, { reload: reloader.reload }), ({ close }) => close());
   // Mail may come in at once; it goes out when it is known whether the resolver can be believed.
   const first = await trust.start();
   worker.start();
@@ -173,40 +170,19 @@ function stopOnSignals(parts: Parts, log: Logger): void {
   process.on('SIGINT', () => void stop('SIGINT'));
 }
 
-/** Keys of the configuration that SIGHUP takes over; the others want a restart. */
-const RELOADED: readonly (keyof Config)[] = ['clients', 'destinations', 'certificate'];
+function reloadOnHangup({ reload }: Reloader): void {
+  process.on('SIGHUP', () => void reload());
+}
 
-/**
- * SIGHUP reads the configuration again. What is wrong in it is told, and then all of the old one stays; connections
- * and queue are not touched.
- */
-function reloadOnHangup(old: Config, file: string | null, log: Logger, take: (next: Config) => Promise<void>): void {
-  const reload = async (): Promise<void> => {
-    const loaded = loadConfig({ path: file, env: process.env });
-    if (!loaded.ok) {
-      for (const mistake of loaded.mistakes) log.error(mistakeLine(mistake));
-      log.error('the new configuration was not taken; the old one stays');
-      return;
-    }
-    const { config: next } = loaded;
-    try {
-      await take(next);
-    } catch (error) {
-      log.error(`the new configuration was not taken; the old one stays: ${messageOf(error)}`);
-      return;
-    }
-    const keys = Object.keys(next) as (keyof Config)[];
-    const changed = keys.filter((key) => !RELOADED.includes(key) && !isDeepStrictEqual(next[key], old[key]));
-    log.info('took over the new configuration', {
-      clients: next.clients.length,
-      destinations: next.destinations.length,
-    });
-    if (changed.length > 0) log.warn(`a restart is needed for what has changed in: ${changed.join(', ')}`);
-  };
-  let last = Promise.resolve();
-  process.on('SIGHUP', () => {
-    last = last.then(reload);
-  });
+function workerLimits({ delivery }: Config): { readonly concurrency: number; readonly perDomain: number } {
+  return { concurrency: delivery.connections, perDomain: delivery.connectionsPerHost };
+}
+
+/** What a configuration grants to clients. */
+function intakeRules({ clients, intake }: Config): IntakeRules {
+  const { messageSize, bareNewlines, longLines, ...limits } = intake;
+  const limitsBesides = { messageBytes: messageSize, lineBytes: LINE_BYTES, idleMs: IDLE_MS, messageMs: MESSAGE_MS };
+  return { clients, bareNewlines, longLines, limits: { ...limits, ...limitsBesides } };
 }
 
 interface Greeting {

@@ -114,6 +114,8 @@ export interface Config {
     readonly bareNewlines: 'normalize' | 'reject';
     readonly longLines: 'pass' | 'reject';
   };
+  /** How long a stop waits for what is under way. */
+  readonly shutdownGrace: number;
   readonly admin: { readonly listen: Endpoint };
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
 }

@@ -350,6 +350,9 @@ export const schema = z.strictObject({
   queue: key(queue.prefault({}), { says: 'How mail waits.' }),
   notices: key(notices.prefault({}), { says: 'What the relay writes to senders.' }),
   intake: key(intake.prefault({}), { says: 'What is taken from clients.' }),
+  shutdownGrace: key(text(duration('1s', '1h')).prefault('30s'), {
+    says: 'How long a stop waits for messages that are being taken in or handed over. What is not done then is done later.',
+  }),
   admin: key(
     z
       .strictObject({

@@ -21,14 +21,18 @@ import { transact } from './session.ts';
 import type { SmtpConnection } from './smtp-connection.ts';
 import { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
 
-export interface DelivererOptions {
+/** What may change while connections are open. */
+export interface DelivererLimits {
+  readonly timeouts?: Partial<Timeouts>;
+  readonly pool?: Partial<PoolLimits>;
+}
+
+export interface DelivererOptions extends DelivererLimits {
   /** What we say in EHLO. */
   readonly hostname: string;
   /** Opens the stored octets of a message: CRLF newlines, `content.size` octets or more. */
   readonly openBody: (messageId: string) => Promise<Readable>;
   readonly judge: Judge;
-  readonly timeouts?: Partial<Timeouts>;
-  readonly pool?: Partial<PoolLimits>;
   /** Address to connect from, for hosts of the same family. */
   readonly localAddress?: string;
   readonly log: Logger;
@@ -50,6 +54,8 @@ export interface Deliverer {
   readonly deliver: (request: VisitRequest) => Promise<Visit>;
   /** Connects and proves as `deliver` does, then QUIT. Nothing is said about any message. Never rejects. */
   readonly dial: (target: Target) => Promise<DialReport>;
+  /** For connections and messages from now on; nothing that is open is ended. */
+  readonly setLimits: (limits: DelivererLimits) => void;
   /** Ends all connections, those in the middle of a message too (that message waits). Never rejects. */
   readonly close: () => Promise<void>;
 }
@@ -65,7 +71,8 @@ const STOPPING: Trouble = { code: 'shutting-down', detail: '' };
 
 export function createDeliverer(options: DelivererOptions): Deliverer {
   const { log, openBody } = options;
-  const limits: PoolLimits = { ...DEFAULT_LIMITS, ...options.pool };
+  let limits: PoolLimits = { ...DEFAULT_LIMITS, ...options.pool };
+  let timeouts: Timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
   const pool = new Pool<Session>(limits);
   const open = new Set<SmtpConnection>();
   let stopping = false;
@@ -73,7 +80,9 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
   const dialling: Dialling = {
     hostname: options.hostname,
     judge: options.judge,
-    timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
+    get timeouts() {
+      return timeouts;
+    },
     localAddress: options.localAddress,
     secureContext: clientContext(),
     made: (connection) => {
@@ -155,6 +164,11 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
         chain: dialled.chain,
         extensions: [...dialled.extensions].map(([keyword, parameters]) => `${keyword} ${parameters}`.trim()),
       };
+    },
+    setLimits: (next) => {
+      limits = { ...DEFAULT_LIMITS, ...next.pool };
+      timeouts = { ...DEFAULT_TIMEOUTS, ...next.timeouts };
+      pool.setLimits(limits);
     },
     close: async () => {
       stopping = true;

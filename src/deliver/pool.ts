@@ -48,7 +48,7 @@ interface Waiting<Kept> {
 }
 
 export class Pool<Kept extends Poolable> {
-  readonly #limits: Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>;
+  #limits: Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>;
   /** Oldest first. */
   readonly #idle = new Set<Idle<Kept>>();
   readonly #busy = new Map<string, number>();
@@ -72,6 +72,12 @@ export class Pool<Kept extends Poolable> {
       this.#waiting.push({ key, host, enter });
       this.#admit();
     });
+  }
+
+  /** For places from now on; who is inside stays. */
+  setLimits(limits: Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>): void {
+    this.#limits = limits;
+    this.#admit();
   }
 
   /** Ends what is kept and turns away who waits. Who is inside finishes and keeps nothing. Never rejects. */

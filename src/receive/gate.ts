@@ -11,12 +11,17 @@ export interface GateLimits {
 export const LINGERING = 200;
 
 export class Gate {
-  readonly #limits: GateLimits;
+  #limits: GateLimits;
   readonly #perClient = new Map<string, number>();
   #inside = 0;
   #refused = 0;
 
   constructor(limits: GateLimits) {
+    this.#limits = limits;
+  }
+
+  /** For connections from now on; who is inside stays. */
+  setLimits(limits: GateLimits): void {
     this.#limits = limits;
   }
 

@@ -13,7 +13,7 @@ import type { Clock } from '../shared/clock.ts';
 import { type ClientRule, createAccess } from './access.ts';
 import { Gate, type GateLimits, LINGERING } from './gate.ts';
 import type { ContentRules } from './intake.ts';
-import { type Desk, Session } from './session.ts';
+import { type Desk, type DeskRules, Session } from './session.ts';
 import { Spool } from './spool.ts';
 
 export interface ListenRule {
@@ -38,12 +38,16 @@ export interface ReceiverLimits extends GateLimits, Pick<ContentRules, 'messageB
   readonly messageMs: number;
 }
 
-export interface ReceiverOptions extends Pick<ContentRules, 'bareNewlines' | 'longLines'> {
+/** What may change while conversations go on. */
+export interface IntakeRules extends Pick<ContentRules, 'bareNewlines' | 'longLines'> {
+  readonly clients: readonly ClientRule[];
+  readonly limits: ReceiverLimits;
+}
+
+export interface ReceiverOptions extends IntakeRules {
   readonly hostname: string;
   readonly listen: readonly ListenRule[];
   readonly certificate: ServerCertificate;
-  readonly clients: readonly ClientRule[];
-  readonly limits: ReceiverLimits;
   /** Folder for messages that are too large for memory; on the file system of the store. */
   readonly spoolDir: string;
   /**
@@ -64,7 +68,7 @@ export interface Receiver {
   /** For connections from now on. @throws when this is no certificate with its key; the old one then stays */
   readonly setCertificate: (certificate: ServerCertificate) => void;
   /** From the next message on, also in connections that are open. @throws TypeError as `createReceiver` */
-  readonly setClients: (clients: readonly ClientRule[]) => void;
+  readonly setRules: (rules: IntakeRules) => void;
   /** Takes no more connections, lets messages under way finish for up to `drainMs`, then ends all. Never rejects. */
   readonly close: (drainMs: number) => Promise<void>;
 }
@@ -74,17 +78,13 @@ const HANDSHAKE_MS = 60_000;
 
 /** @throws TypeError for a client rule that the configuration should not have let through */
 export function createReceiver(options: ReceiverOptions): Receiver {
-  const { hostname, limits, spoolDir, bareNewlines, longLines, accept, clock, newId, log } = options;
+  const { hostname, limits, spoolDir, accept, clock, newId, log } = options;
   const spool = new Spool(spoolDir);
   const desk: Desk = {
     hostname,
-    access: createAccess(options.clients),
+    rules: deskRules(options),
     gate: new Gate(limits),
     spool,
-    content: { ...limits, bareNewlines, longLines },
-    recipients: limits.recipients,
-    idleMs: limits.idleMs,
-    messageMs: limits.messageMs,
     accept,
     clock,
     newId,
@@ -106,12 +106,25 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       createSecureContext({ cert, key });
       for (const door of doors) door.updateSecureContext({ cert, key });
     },
-    setClients: (clients) => {
-      desk.access = createAccess(clients);
+    setRules: (rules) => {
+      desk.rules = deskRules(rules);
+      desk.gate.setLimits(rules.limits);
+      for (const door of doors) door.setLimits(rules.limits);
     },
     close: async (drainMs) => {
       await Promise.all(doors.map((door) => door.shut(drainMs)));
     },
+  };
+}
+
+function deskRules({ clients, limits, bareNewlines, longLines }: IntakeRules): DeskRules {
+  const { recipients, idleMs, messageMs } = limits;
+  return {
+    access: createAccess(clients),
+    content: { ...limits, bareNewlines, longLines },
+    recipients,
+    idleMs,
+    messageMs,
   };
 }
 
@@ -143,13 +156,17 @@ class Door extends SMTPServer {
     this.#rule = rule;
     this.#desk = desk;
     this.#handshakeMs = Math.min(limits.idleMs, HANDSHAKE_MS);
-    this.server.maxConnections = limits.connections + LINGERING;
+    this.setLimits(limits);
     this.on('error', (error) => desk.log.debug('a connection failed', { error: error.message }));
   }
 
   rule(): ListenRule {
     const { port = this.#rule.port } = (this.server.address() as AddressInfo | null) ?? {};
     return { ...this.#rule, port };
+  }
+
+  setLimits({ connections }: GateLimits): void {
+    this.server.maxConnections = connections + LINGERING;
   }
 
   open(): Promise<void> {

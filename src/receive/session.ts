@@ -26,19 +26,24 @@ import { type Refusal, refusalText, refuse } from './refusal.ts';
 import type { Spool } from './spool.ts';
 import { type LineFault, Wire } from './wire.ts';
 
-/** What all conversations share. */
-export interface Desk {
-  readonly hostname: string;
-  /** Whoever may send now: a new configuration puts another in its place. */
-  access: Access;
-  readonly gate: Gate;
-  readonly spool: Spool;
+/** What a new configuration may change, from the next message or connection on. */
+export interface DeskRules {
+  readonly access: Access;
   readonly content: ContentRules;
   readonly recipients: number;
   /** Time for one command, however slowly it drips in, in milliseconds. */
   readonly idleMs: number;
   /** Time for the content of one message, in milliseconds. */
   readonly messageMs: number;
+}
+
+/** What all conversations share. */
+export interface Desk {
+  readonly hostname: string;
+  /** Those of now: a new configuration puts others in their place. */
+  rules: DeskRules;
+  readonly gate: Gate;
+  readonly spool: Spool;
   readonly accept: (message: NewMessage) => Promise<void>;
   readonly clock: Clock;
   readonly newId: () => string;
@@ -89,15 +94,15 @@ export class Session extends SMTPConnection {
   override init(): void {
     this._setListeners(() => {
       this._resetSession();
-      const { access, gate } = this.#desk;
-      const isStranger = access.candidates(this.peer).length === 0;
+      const { gate, rules } = this.#desk;
+      const isStranger = rules.access.candidates(this.peer).length === 0;
       const refusal = isStranger ? refuse('client-unknown', this.peer) : gate.enter(this.peer);
       if (refusal) {
         this.#turnAway(refusal);
         return;
       }
       this.#counted = 'inside';
-      this.#deadline = setTimeout(() => this.#onDeadline(), this.#desk.idleMs);
+      this.#deadline = setTimeout(() => this.#onDeadline(), rules.idleMs);
       this._ready = true;
       this.send(220, `${this.#desk.hostname} ESMTP dane-relay`, false);
     });
@@ -253,8 +258,15 @@ export class Session extends SMTPConnection {
     this.openingCommand = verb;
     this.hostNameAppearsAs = argument;
     this._resetSession();
-    const { hostname, content } = this.#desk;
-    const offers = ['PIPELINING', '8BITMIME', 'SMTPUTF8', 'ENHANCEDSTATUSCODES', 'DSN', `SIZE ${content.messageBytes}`];
+    const { hostname, rules } = this.#desk;
+    const offers = [
+      'PIPELINING',
+      '8BITMIME',
+      'SMTPUTF8',
+      'ENHANCEDSTATUSCODES',
+      'DSN',
+      `SIZE ${rules.content.messageBytes}`,
+    ];
     if (!this.secure) offers.push('STARTTLS');
     this.send(250, verb === 'EHLO' ? [hostname, ...offers] : hostname, false);
   }
@@ -264,8 +276,8 @@ export class Session extends SMTPConnection {
       this.#mistake(refuse('command-order', this.#transaction ? 'a message was already begun' : 'say EHLO first'));
       return;
     }
-    const read = readMail(line, this.#desk.content.messageBytes, this.openingCommand === 'EHLO');
-    const { access } = this.#desk;
+    const { access, content } = this.#desk.rules;
+    const read = readMail(line, content.messageBytes, this.openingCommand === 'EHLO');
     // Asked anew for each message: a client that has lost its permission meanwhile sends no more.
     const candidates = access.candidates(this.peer);
     const allowed = 'refusal' in read ? read : access.mayMail(candidates, this.#whoIsIt(), read.value.sender);
@@ -290,7 +302,7 @@ export class Session extends SMTPConnection {
     }
     const { recipients, sender, client, smtputf8 } = transaction;
     const read = readRcpt(line, smtputf8, this.openingCommand === 'EHLO');
-    const most = this.#desk.recipients;
+    const most = this.#desk.rules.recipients;
     const full = 'value' in read && recipients.size >= most && !recipients.has(read.value.address);
     const refusal =
       'refusal' in read ? read.refusal : full ? refuse('too-many-recipients', `${most} are allowed`) : null;
@@ -319,14 +331,14 @@ export class Session extends SMTPConnection {
     this._dataStream = stream;
     const timer = setTimeout(() => {
       if (wire._dataMode) this.#tooSlow();
-    }, this.#desk.messageMs);
+    }, this.#desk.rules.messageMs);
     stream.once('end', () => {
       this.#storing = true;
     });
-    const { content, spool } = this.#desk;
+    const { rules, spool } = this.#desk;
     const header = this.#trace(transaction, id, receivedAt);
     const { client, sender, recipients, smtputf8, body: declared, ret, envid } = transaction;
-    const arriving = takeIn(stream, header, content, spool.draft(id), (facts, body) => {
+    const arriving = takeIn(stream, header, rules.content, spool.draft(id), (facts, body) => {
       const envelope = { sender, recipients: [...recipients.values()], smtputf8, body: declared, ret, envid };
       return this.#desk.accept({ id, receivedAt, client: client.name, envelope, content: facts, body });
     });

@@ -5,10 +5,14 @@
 import { destination, pino, stdTimeFunctions } from 'pino';
 import type { Logger } from '../model/events.ts';
 
+export interface RelayLog extends Logger {
+  readonly setLevel: (level: LogLevel) => void;
+}
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** @param fd file descriptor to write to: 1 for the relay itself, 2 where stdout belongs to a command's answer */
-export function createLogger(level: LogLevel, fd: 1 | 2): Logger {
+export function createLogger(level: LogLevel, fd: 1 | 2): RelayLog {
   const out = pino(
     {
       level,
@@ -25,5 +29,8 @@ export function createLogger(level: LogLevel, fd: 1 | 2): Logger {
     info: (message, fields = {}) => out.info(fields, message),
     warn: (message, fields = {}) => out.warn(fields, message),
     error: (message, fields = {}) => out.error(fields, message),
+    setLevel: (next) => {
+      out.level = next;
+    },
   };
 }

@@ -60,7 +60,19 @@ test('any values under the known keys', () => {
       fc.constantFrom('managed', '*', '127.0.0.1:53', '10.0.0.0/8', '5m', '50MB', 'dane', 'sqlite'),
       fc.array(tie('any'), { maxLength: 3 }),
       fc.dictionary(
-        fc.constantFrom('name', 'networks', 'pins', 'tls', 'address', 'port', 'domain', 'via', 'retry', 'probe'),
+        fc.constantFrom(
+          'name',
+          'networks',
+          'pins',
+          'tls',
+          'address',
+          'port',
+          'domain',
+          'via',
+          'retry',
+          'probe',
+          'length',
+        ),
         tie('any'),
       ),
     ),
@@ -75,7 +87,9 @@ test('any values under the known keys', () => {
     'destinations',
     'delivery',
     'queue',
+    'notices',
     'intake',
+    'shutdownGrace',
     'admin',
     'log',
   ];
@@ -89,6 +103,14 @@ test('any values under the known keys', () => {
     }),
     { numRuns: 200 },
   );
+});
+
+test('a section where a list belongs, with the key that lists have', () => {
+  for (const at of ['destinations', 'listen', 'clients']) {
+    for (const length of [false, 0, 1, 1e9, null]) {
+      expect(load(JSON.stringify({ [at]: { length } }))).toMatchObject({ ok: false });
+    }
+  }
 });
 
 test('a good file with letters lost, doubled and swapped', () => {

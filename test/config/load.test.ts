@@ -52,6 +52,7 @@ describe('without a configuration', () => {
         delayNotice: 14_400_000,
         store: 'sqlite',
       },
+      shutdownGrace: 30_000,
       notices: { language: 'en' },
       intake: {
         messageSize: 50_000_000,

@@ -18,7 +18,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'qeueu: {}\n',
       [
         '1:1 qeueu: is not a known key | one of hostname, state, listen, certificate, clients, resolver, destinations, ' +
-          'delivery, queue, notices, intake, admin, log | queue',
+          'delivery, queue, notices, intake, shutdownGrace, admin, log | queue',
       ],
     ],
     [
@@ -61,7 +61,11 @@ describe('a mistake is told with its line, its column, what is expected and what
       'delivery:\n  port: 2.5\n',
       ['2:9 delivery.port: is the number 2.5 | a whole number from 1 to 65535'],
     ],
-    ['a list for a section', 'queue: []\n', ['1:8 queue: is a list | { retry?, lifetime?, tlsLifetime?, delayNotice?, store? }']],
+    [
+      'a list for a section',
+      'queue: []\n',
+      ['1:8 queue: is a list | { retry?, lifetime?, tlsLifetime?, delayNotice?, store? }'],
+    ],
     ['a section for a list', 'listen: {}\n', ['1:9 listen: is a section with keys | a list of { address, port, tls }']],
     [
       'a list for everything',

@@ -66,8 +66,8 @@ test('a client that is taken out may send no more', async () => {
 });
 
 test('what cannot be taken over without a restart is said', async () => {
-  await changeConfig({ log: { level: 'debug' } });
-  await relay.untilOutput(/a restart is needed for what has changed in: log/);
+  await changeConfig({ hostname: 'other.office.test' });
+  await relay.untilOutput(/a restart is needed for what has changed in: hostname/);
 });
 
 test('SIGTERM ends it with status 0, and what waits is still there', async () => {
