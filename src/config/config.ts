@@ -3,6 +3,7 @@
  * octets, paths absolute, names in canonical form. What each key means to an operator is in schema.ts.
  */
 import type { InsecureMx, TlsRule } from '../model/tls-policy.ts';
+import type { Rate } from '../shared/rate.ts';
 
 export interface Endpoint {
   /** IPv4 or IPv6 address, without brackets. */
@@ -27,6 +28,8 @@ export interface Client {
   readonly tls: 'required' | 'optional';
   /** `example.nl`, `*.example.nl` (every domain below, not the domain itself), `*`. */
   readonly senders: readonly [string, ...string[]];
+  /** Messages from this client; null for any number. */
+  readonly rate: Rate | null;
 }
 
 /** How the resolver proves that it validates. */
@@ -60,6 +63,10 @@ export interface DestinationRule {
   readonly tls: TlsRule;
   /** null for the domain's own MX records. */
   readonly via: Via | null;
+  /** Messages to each of its domains on their way at once; null for the general limit. */
+  readonly connections: number | null;
+  /** Messages to each of its domains; null for any number. */
+  readonly rate: Rate | null;
 }
 
 export interface Config {

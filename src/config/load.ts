@@ -167,10 +167,11 @@ function settle(written: Written, { folder, cwd, machine }: Surroundings): Confi
     state,
     listen: atLeastOne(written.listen),
     certificate: { cert: place(cert), key: place(key) },
-    clients: written.clients.map(({ networks = [], pins = [], senders, ...rest }) => ({
+    clients: written.clients.map(({ networks = [], pins = [], rate = null, senders, ...rest }) => ({
       ...rest,
       networks,
       pins,
+      rate,
       senders: atLeastOne(senders),
     })),
     resolver: settleResolver(written.resolver, place),
@@ -194,8 +195,10 @@ function settleResolver(
 
 /** Whatever no rule matches is under DANE: a table without a last line opens no hole. */
 function withLastLine(rules: Written['destinations']): Config['destinations'] {
-  const settled = rules.map(({ via = null, ...rest }): DestinationRule => ({ ...rest, via }));
-  const last: DestinationRule = { domain: '*', tls: 'dane', via: null };
+  const settled = rules.map(
+    ({ via = null, connections = null, rate = null, ...rest }): DestinationRule => ({ ...rest, via, connections, rate }),
+  );
+  const last: DestinationRule = { domain: '*', tls: 'dane', via: null, connections: null, rate: null };
   const [first, ...rest] = settled;
   if (!first) return [last];
   return settled.at(-1)?.domain === '*' ? [first, ...rest] : [first, ...rest, last];

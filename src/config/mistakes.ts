@@ -88,11 +88,9 @@ function complaint(issue: z.core.$ZodIssue, path: Path, written: unknown): Compl
       return near === null ? base : { ...base, nearest: near };
     }
     case 'too_small':
-      if (Array.isArray(value)) return { message: 'is an empty list', expected };
-      // A section with a key called "length" counts as too small a list.
-      return { message: typeof value === 'number' ? `is ${value}, which is too little` : kindText(value), expected };
+      return { message: `is ${String(value)}, which is too little`, expected };
     case 'too_big':
-      return { message: typeof value === 'number' ? `is ${value}, which is too much` : kindText(value), expected };
+      return { message: `is ${String(value)}, which is too much`, expected };
     default:
       return { message: kindText(value), expected };
   }

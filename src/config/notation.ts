@@ -7,6 +7,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { isHostName, literalAddress, toDomain } from '../shared/domain-name.ts';
 import { isLoopback } from '../shared/loopback.ts';
+import type { Rate } from '../shared/rate.ts';
 import type { Endpoint, Via } from './config.ts';
 
 export type Reading<Value> =
@@ -58,6 +59,18 @@ function msOf(text: string): Reading<number> {
   const [, loose, word = ''] = /^(\d{1,9})\s*(ms|[smhd])[a-z]*$/i.exec(text.trim()) ?? [];
   return wrong(`${shown(text)} is not a duration`, loose && `${loose}${word.toLowerCase()}`);
 }
+
+/** So many in any second, minute, hour or day: `100/m`. */
+export const rate: Notation<Rate> = {
+  expected: 'a number and what it is counted in: 10/s, 100/m, 2000/h or 20000/d',
+  read: (text) => {
+    const [, digits, unit = ''] = /^([1-9]\d{0,8})\/(s|m|h|d)$/.exec(text) ?? [];
+    const period = MS_PER[unit];
+    if (digits !== undefined && period !== undefined) return right({ count: Number(digits), period });
+    const [, count, word = ''] = /^([1-9]\d{0,8})\s*(?:\/|per|a)?\s*([smhd])[a-z]*$/i.exec(text.trim()) ?? [];
+    return wrong(`${shown(text)} is not a rate`, count && `${count}/${word.toLowerCase()}`);
+  },
+};
 
 /** A size in octets: `50MB` is 50 million, `10MiB` is ten times 1,048,576. */
 export function size(atLeast: string, atMost: string): Notation<number> {

@@ -20,6 +20,7 @@ import {
   type Notation,
   network,
   pin,
+  rate,
   size,
   store,
   via,
@@ -69,7 +70,12 @@ function choice<const Values extends readonly [string, ...string[]]>(values: Val
 
 /** A list that must not be empty where it is given. */
 function list<Element extends z.ZodType>(element: Element, expected: string) {
-  return key(z.array(element).min(1), { expected });
+  return key(filled(z.array(element)), { expected });
+}
+
+/** Not with `min(1)`, which takes a section that has a key called "length" for a list. */
+function filled<List extends z.ZodArray>(elements: List): List {
+  return elements.refine(({ length }) => length > 0, { error: 'is an empty list' });
 }
 
 /** A check that also runs when single values are wrong, so that all mistakes are told at once. */
@@ -118,6 +124,13 @@ const client = z
         'Domains that it may use in sender addresses; "*.example.nl" is every domain below example.nl, "*" is every ' +
         'domain. Mail without a sender, as bounces are, is always allowed.',
       example: ['example.nl', '*.example.nl'],
+    }),
+    rate: key(text(rate).optional(), {
+      says:
+        'Messages from it in any minute (or second, hour, day), at most. What is more is told to come again later, ' +
+        'with 450 4.7.0.',
+      unset: 'as many as it likes',
+      example: '600/m',
     }),
   })
   .check(together(check.client));
@@ -181,6 +194,20 @@ const destination = z
         'in its MX records. DANE cannot apply to an address.',
       unset: 'the MX records of the domain',
       example: '[mail.partner.nl]:25',
+    }),
+    connections: key(number(1, 1_000).optional(), {
+      says:
+        'Messages on their way to the domain at the same time, at most; each has a connection to itself. For a rule ' +
+        'with "*" it counts for each domain on its own.',
+      unset: 'delivery.connectionsPerHost, which is never exceeded',
+      example: 5,
+    }),
+    rate: key(text(rate).optional(), {
+      says:
+        'Messages to the domain in any minute (or second, hour, day), at most. The others wait. For a rule with "*" it ' +
+        'counts for each domain on its own.',
+      unset: 'as many as there are',
+      example: '100/m',
     }),
   })
   .check(together(check.destination));
@@ -301,9 +328,7 @@ export const schema = z.strictObject({
     example: '/var/lib/dane-relay',
   }),
   listen: key(
-    z
-      .array(listener)
-      .min(1)
+    filled(z.array(listener))
       .check(together(check.listeners))
       .prefault([{ address: '127.0.0.1', port: 2525, tls: 'starttls' }]),
     { says: 'Where clients can send mail to the relay.', expected: 'a list of { address, port, tls }' },
@@ -327,7 +352,7 @@ export const schema = z.strictObject({
   ),
   clients: key(z.array(client).check(together(check.clients)).prefault([]), {
     says: 'Who may send mail through the relay. Nobody may until named here; the first client that fits is taken.',
-    expected: 'a list of { name, networks, pins, tls, senders }',
+    expected: 'a list of { name, networks, pins, tls, senders, rate }',
   }),
   resolver: key(resolver.prefault('managed'), {
     says:
@@ -336,14 +361,12 @@ export const schema = z.strictObject({
     expected: 'managed, an address such as 127.0.0.1:53, or { managed: true, … } or { address: …, … }',
   }),
   destinations: key(
-    z
-      .array(destination)
-      .min(1)
+    filled(z.array(destination))
       .check(together(check.destinations))
       .prefault([{ domain: '*', tls: 'dane' }]),
     {
       says: 'Rules for recipient domains. The first one that matches wins; without a line for "*" all others are as tls: dane.',
-      expected: 'a list of { domain, tls, via }',
+      expected: 'a list of { domain, tls, via, connections, rate }',
     },
   ),
   delivery: key(delivery.prefault({}), { says: 'How mail leaves.' }),
