@@ -34,7 +34,8 @@ export interface RunningRelay extends Relay {
   readonly untilEvent: (fits: (event: LogEvent) => boolean, withinMs?: number) => Promise<LogEvent>;
   /** Resolves once a line of its output fits, now or later. */
   readonly untilOutput: (line: RegExp) => Promise<void>;
-  readonly signal: (name: 'SIGHUP') => void;
+  readonly pid: number;
+  readonly signal: (name: 'SIGHUP' | 'SIGTERM') => void;
   /** Runs another command of the relay with its configuration. Never rejects for its exit status. */
   readonly command: (...words: readonly string[]) => Promise<CommandResult>;
   /** Ends it as an operator does; resolves to the exit status. */
@@ -54,7 +55,7 @@ export interface CommandResult {
 }
 
 export interface RelayOptions {
-  readonly lab: Lab;
+  readonly lab: Pick<Lab, 'resolver' | 'port'>;
   /** Folder for configuration, certificates and state. */
   readonly dir: string;
   /** Keys that replace those of the configuration made here. */
@@ -144,6 +145,7 @@ async function runRelay(prepared: Prepared): Promise<RunningRelay> {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     },
+    pid: child.pid ?? 0,
     signal: (name) => void child.kill(name),
     command: (...words) => runCommand(...words, '--config', config),
     stop,
