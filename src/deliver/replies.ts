@@ -5,6 +5,7 @@
  * a message or send it twice. Bare LF as the end of a line is the one thing forgiven, because it is met and cannot
  * change a meaning.
  */
+import { harmless } from '../shared/harmless.ts';
 
 /** One whole reply. */
 export interface Reply {
@@ -120,12 +121,7 @@ export function textOf({ code, lines }: Reply): string {
 
 /** Replaces what could break a log line, a header or a terminal, and cuts at `TEXT_LIMIT`. Never ends mid-character. */
 export function sanitise(text: string): string {
-  const flat = text
-    .toWellFormed()
-    // Controls, line and paragraph separators, and the marks that turn the direction of text around.
-    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g, ' ')
-    .replace(/ {2,}/g, ' ')
-    .trim();
+  const flat = harmless(text).replace(/ {2,}/g, ' ').trim();
   return flat.length <= TEXT_LIMIT ? flat : `${flat.slice(0, TEXT_LIMIT - 1).replace(/[\ud800-\udbff]$/, '')}…`;
 }
 

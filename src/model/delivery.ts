@@ -73,6 +73,8 @@ export interface Outcome {
   readonly reply: string | null;
   /** True when the next hop took over the duty to report success (it offers DSN, RFC 3461 §5.2.1). */
   readonly dsnPassedOn: boolean;
+  /** What was wrong at last, where the outcome itself says no more than that time is over. */
+  readonly last?: Pick<Outcome, 'code' | 'status' | 'detail'>;
   /** What the log shall say besides: policy, verdict, TLS and DNSSEC facts of the connection that decided. */
   readonly log?: Partial<MailEvent>;
 }

@@ -9,6 +9,8 @@
  *   says    one clause, lower case, without a full stop: what it means to an administrator
  *   whose   who can put it right: the recipient's side, the sender's, ourselves, the network in between, or nobody
  *   rfc     the section that asks for this
+ *
+ * The same sentences in Dutch stand in reasons-nl.ts; the compiler misses each one that is not there.
  */
 interface Entry {
   readonly status: `${2 | 4 | 5}.${number}.${number}`;
@@ -223,6 +225,12 @@ export const REASONS = {
     whose: 'network',
     rfc: 'RFC 5321 §4.5.4.1',
   },
+  'host-busy': {
+    status: '4.4.5',
+    says: 'as many messages as this relay sends at once are on their way to the mail host',
+    whose: 'nobody',
+    rfc: 'RFC 5321 §4.5.4.1',
+  },
   'connection-lost': { status: '4.4.2', says: 'the connection was lost', whose: 'network', rfc: 'RFC 5321 §4.5.4.1' },
   'remote-timeout': {
     status: '4.4.2',
@@ -434,6 +442,12 @@ export const REASONS = {
     says: 'too many connections at once',
     whose: 'sender',
     rfc: 'RFC 5321 §4.5.4.1',
+  },
+  'too-many-messages': {
+    status: '4.7.0',
+    says: 'this client has sent as many messages as it may for now',
+    whose: 'sender',
+    rfc: 'RFC 5321 §4.2.4',
   },
   'too-many-recipients': {
     status: '4.5.3',

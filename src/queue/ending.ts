@@ -12,6 +12,8 @@ import type { Admission, Settlement } from './store.ts';
 export interface NoticeEntry {
   readonly recipient: QueuedRecipient;
   readonly outcome: Outcome;
+  /** Made so far, this one included. */
+  readonly attempts: number;
 }
 
 /** Writes the report to the sender about these recipients; null when none is due after all. */
@@ -28,7 +30,7 @@ export interface Ending {
   readonly events: readonly MailEvent[];
 }
 
-interface Part extends NoticeEntry {
+interface Part extends Omit<NoticeEntry, 'attempts'> {
   readonly decision: Decision;
 }
 
@@ -62,7 +64,11 @@ export async function endingOf(
     const entries = parts.filter((part) => isOwed(kind, batch, part));
     if (entries.length === 0) continue;
     try {
-      const message = await makeNotice(kind, knowingItsEnd(batch, entries), entries);
+      const message = await makeNotice(
+        kind,
+        knowingItsEnd(batch, entries),
+        entries.map((part) => entryOf(part, putOffUntil === null)),
+      );
       if (message) notices.push({ message, expiresAt: schedule.expiresAt(message.receivedAt) });
       told.add(kind);
     } catch (error) {
@@ -80,6 +86,10 @@ export async function endingOf(
     notices,
     events: parts.map((part) => eventOf(batch, part, now)),
   };
+}
+
+function entryOf({ recipient, outcome }: Part, tried: boolean): NoticeEntry {
+  return { recipient, outcome, attempts: recipient.attempts + (tried ? 1 : 0) };
 }
 
 /** A delay notice says until when the relay goes on: for these recipients that may be before the message's own end. */

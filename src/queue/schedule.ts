@@ -124,9 +124,10 @@ export function createSchedule(settings: ScheduleSettings, random: () => number 
  * @param early  before its time, because TLS would not do
  */
 function givenUp(outcome: Outcome, early: boolean): Outcome {
-  const last = verdictOf(outcome.code, outcome.detail, outcome.status).explanation.replace(/\.$/, '');
+  const last = { code: outcome.code, status: outcome.status, detail: outcome.detail };
+  const said = verdictOf(last.code, last.detail, last.status).explanation.replace(/\.$/, '');
   const { code, status } = verdictOf(early ? 'tls-lifetime-over' : 'lifetime-over', '');
-  return { ...outcome, result: 'bounced', code, status, detail: `the last attempt said: ${last}` };
+  return { ...outcome, result: 'bounced', code, status, detail: `the last attempt said: ${said}`, last };
 }
 
 /** Whether the sender wants to be told, and may be (RFC 3461 §4.1 and §5.2; RFC 5321 §6.1 for the null sender). */

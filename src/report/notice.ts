@@ -2,23 +2,30 @@
  * The messages that the relay writes itself: bounces, delay notices and success reports (RFC 3464).
  *
  * They say in words what the verdict says, so that the sender's administrator need not ask. They go out with the
- * null sender, so nothing can ever bounce back and forth (RFC 5321 §6.1), and they are plain ASCII unless an
- * address is not (RFC 6533).
+ * null sender, so nothing can ever bounce back and forth (RFC 5321 §6.1). Everything in them is seven-bit, so that any
+ * host can take them, unless the sender's own address or the returned message is not (RFC 6533 §3).
  */
 import { randomUUID } from 'node:crypto';
 import type { Outcome } from '../model/delivery.ts';
 import type { Batch, NewMessage, NoticeKind, QueuedRecipient } from '../model/message.ts';
-import { type Verdict, verdictOf } from '../model/verdict.ts';
+import { verdictOf } from '../model/verdict.ts';
 import type { Clock } from '../shared/clock.ts';
 import { domainOf, isAscii } from '../shared/domain-name.ts';
+import { harmless } from '../shared/harmless.ts';
+import { quotedPrintable } from './quoted-printable.ts';
+import { type Language, WORDS, type Words } from './words.ts';
 
 export interface NoticeEntry {
   readonly recipient: QueuedRecipient;
   readonly outcome: Outcome;
+  /** Made so far, the last one included. */
+  readonly attempts: number;
 }
 
 export interface NoticeOptions {
   readonly hostname: string;
+  /** Of the part for people; the part for machines is English (RFC 3464 §2.1). */
+  readonly language: Language;
   /** The first octets of a queued message, at most `maxBytes`. */
   readonly readHead: (messageId: string, maxBytes: number) => Promise<Buffer>;
   readonly newId: () => string;
@@ -39,20 +46,20 @@ const HEADER_AT_MOST = 64 * 1024;
  * Makes the notice about those recipients of a batch whose NOTIFY asks for one (RFC 3461 §4.1); who they are is for
  * the queue to say. Resolves to null for the null sender, to whom nothing may ever be returned (RFC 5321 §6.1).
  */
-export function createNoticeMaker({ hostname, readHead, newId, clock }: NoticeOptions): MakeNotice {
+export function createNoticeMaker({ hostname, language, readHead, newId, clock }: NoticeOptions): MakeNotice {
   return async (kind, batch, entries) => {
     const { sender } = batch.envelope;
     if (sender === '') return null;
 
     const full = kind === 'failed' && batch.envelope.ret === 'full' && batch.content.size <= FULL_AT_MOST;
     const original = await readHead(batch.messageId, full ? batch.content.size : HEADER_AT_MOST);
-    const utf8 = !isAscii(sender) || entries.some(({ recipient }) => !isAscii(recipient.address));
+    // Where the sender has such an address, mail to it goes with SMTPUTF8 or not at all; else it must do without.
+    const utf8 = !isAscii(sender);
     const now = clock.now();
-    const id = newId();
-    const bytes = compose({ kind, batch, entries, hostname, original, full, utf8, now });
+    const bytes = compose({ kind, batch, entries, hostname, language, original, full, utf8, now });
     const eightBit = bytes.some((octet) => octet > 127);
     return {
-      id,
+      id: newId(),
       receivedAt: now,
       client: 'dane-relay',
       envelope: {
@@ -63,7 +70,7 @@ export function createNoticeMaker({ hostname, readHead, newId, clock }: NoticeOp
         ret: null,
         envid: null,
       },
-      content: { size: bytes.length, eightBit, utf8Header: utf8 && !isAscii(sender) },
+      content: { size: bytes.length, eightBit, utf8Header: utf8 },
       body: { kind: 'memory', bytes },
     };
   };
@@ -74,158 +81,177 @@ interface Draft {
   readonly batch: Batch;
   readonly entries: readonly NoticeEntry[];
   readonly hostname: string;
+  readonly language: Language;
   readonly original: Buffer;
   readonly full: boolean;
+  /** Whether it may have characters beyond ASCII where RFC 6533 §3 allows them. */
   readonly utf8: boolean;
   readonly now: number;
 }
 
-const SUBJECT: Readonly<Record<NoticeKind, string>> = {
-  failed: 'Undelivered mail returned to sender',
-  delayed: 'Mail is delayed, delivery is still being tried',
-  relayed: 'Mail was handed to the recipient’s mail server',
-};
-
-const OPENING: Readonly<Record<NoticeKind, string>> = {
-  failed: 'Your message could not be delivered to the recipients below. It will not be tried again.',
-  delayed:
-    'Your message has not been delivered to the recipients below yet. It is safe in the queue and is still being tried; you need not send it again.',
-  relayed: 'Your message was handed over for the recipients below. Their mail server sends no report of its own.',
-};
-
-const ACTION: Readonly<Record<NoticeKind, string>> = { failed: 'failed', delayed: 'delayed', relayed: 'relayed' };
-
-function compose({ kind, batch, entries, hostname, original, full, utf8, now }: Draft): Buffer {
+function compose(draft: Draft): Buffer {
+  const { kind, batch, hostname, language, utf8, now } = draft;
   const boundary = `=_${randomUUID()}`;
-  const { sender } = batch.envelope;
-  const text = utf8 ? 'utf-8' : 'us-ascii';
   const head = [
     `Date: ${mailDate(now)}`,
     `From: Mail Delivery System <MAILER-DAEMON@${hostname}>`,
-    `To: <${clean(sender, utf8)}>`,
-    `Subject: ${clean(SUBJECT[kind], false)}`,
+    `To: <${line(batch.envelope.sender, utf8)}>`,
+    `Subject: ${WORDS[language].subject[kind]}`,
     `Message-ID: <${randomUUID()}@${hostname}>`,
     'Auto-Submitted: auto-replied',
     'MIME-Version: 1.0',
     `Content-Type: multipart/report; report-type=${utf8 ? 'global-delivery-status' : 'delivery-status'};`,
     ` boundary="${boundary}"`,
+    '',
   ];
-  const human = [
-    `--${boundary}`,
-    `Content-Type: text/plain; charset=${text}`,
-    `Content-Transfer-Encoding: ${utf8 ? '8bit' : '7bit'}`,
+  const separator = `--${boundary}`;
+  const parts = [...head, separator, ...forPeople(draft), separator, ...forMachines(draft), separator, ''];
+  return Buffer.concat([Buffer.from(parts.join('\r\n')), returned(draft), Buffer.from(`\r\n--${boundary}--\r\n`)]);
+}
+
+/** The first part (RFC 6522 §3): what people read. */
+function forPeople({ kind, batch, entries, hostname, language }: Draft): string[] {
+  const words = WORDS[language];
+  const text = [
+    words.relay(hostname),
     '',
-    `This is the mail relay ${hostname}.`,
+    ...wrap(words.opening[kind]),
+    ...entries.flatMap((entry) => ['', ...inWords(kind, batch, entry, words)]),
     '',
-    ...wrap(OPENING[kind]),
-    ...entries.flatMap((entry) => ['', ...inWords(kind, entry)]),
+    words.queueId(batch.messageId),
     '',
-    `Queue id: ${batch.messageId}`,
+  ].map(harmless);
+  const ascii = text.every(isAscii);
+  return [
+    `Content-Type: text/plain; charset=${ascii ? 'us-ascii' : 'utf-8'}`,
+    `Content-Language: ${language}`,
+    `Content-Transfer-Encoding: ${ascii ? '7bit' : 'quoted-printable'}`,
     '',
-  ].map((line) => clean(line, utf8));
-  const machine = [
-    `--${boundary}`,
+    ...(ascii ? text : text.map(quotedPrintable)),
+  ];
+}
+
+function inWords(
+  kind: NoticeKind,
+  batch: Batch,
+  { recipient, outcome, attempts }: NoticeEntry,
+  words: Words,
+): string[] {
+  const { last, reply } = outcome;
+  // Of mail that was given up, what was wrong at last is what can be put right.
+  const cause = last?.code ?? outcome.code;
+  const sentences = [
+    last === undefined ? words.explain(outcome, reply) : words.explain({ ...outcome, detail: '' }, null),
+    last === undefined && kind !== 'delayed' ? '' : words.tried(batch.receivedAt, attempts),
+    last === undefined ? '' : words.explainLast(last, reply),
+    reply === null ? '' : words.hostSaid(reply),
+    kind === 'relayed' ? '' : words.remedy(cause),
+    kind === 'failed' ? words.advice(cause) : '',
+    kind === 'delayed' ? words.triedUntil(batch.expiresAt) : '',
+    words.reference(cause, last?.status ?? outcome.status),
+  ];
+  const told = sentences.filter((sentence) => sentence !== '');
+  return [`<${recipient.address}>`, ...told.flatMap((sentence) => wrap(sentence, '  '))];
+}
+
+/** The second part: the fields of RFC 3464 §2.2 and §2.3, in blocks parted by an empty line. */
+function forMachines({ kind, batch, entries, hostname, utf8, now }: Draft): string[] {
+  const { envid } = batch.envelope;
+  return [
     `Content-Type: message/${utf8 ? 'global-delivery-status' : 'delivery-status'}`,
     ...(utf8 ? ['Content-Transfer-Encoding: 8bit'] : []),
     '',
     `Reporting-MTA: dns; ${hostname}`,
-    ...(batch.envelope.envid === null ? [] : [`Original-Envelope-Id: ${clean(batch.envelope.envid, false)}`]),
+    ...(envid === null ? [] : [`Original-Envelope-Id: ${line(envid, false)}`]),
     `Arrival-Date: ${mailDate(batch.receivedAt)}`,
-    ...entries.flatMap((entry) => ['', ...forMachines(kind, entry, batch, utf8, now)]),
+    ...entries.flatMap((entry) => ['', ...fieldsOf(kind, entry, batch, utf8, now)]),
     '',
   ];
-  return Buffer.concat([
-    Buffer.from([...head, '', ...human, ...machine, ''].join('\r\n')),
-    returned(original, boundary, full),
-    Buffer.from(`\r\n--${boundary}--\r\n`),
-  ]);
 }
 
-function inWords(kind: NoticeKind, { recipient, outcome }: NoticeEntry): string[] {
-  const verdict: Verdict = verdictOf(outcome.code, outcome.detail, outcome.status);
-  const remoteSaid = outcome.reply === null ? [] : wrap(`The mail server said: ${outcome.reply}`, '  ');
-  return [
-    `<${recipient.address}>`,
-    ...wrap(verdict.explanation, '  '),
-    ...remoteSaid,
-    ...(verdict.remedy === '' || kind === 'relayed' ? [] : wrap(verdict.remedy, '  ')),
-    `  (${verdict.code}, status ${verdict.status}, ${verdict.rfc})`,
-  ];
-}
-
-/** The fields of RFC 3464 §2.3 for one recipient. */
-function forMachines(
+function fieldsOf(
   kind: NoticeKind,
   { recipient, outcome }: NoticeEntry,
   batch: Batch,
   utf8: boolean,
   now: number,
 ): string[] {
-  const type = isAscii(recipient.address) ? 'rfc822' : 'utf-8';
-  const where = outcome.host ?? domainOf(recipient.address);
+  const { address, orcpt } = recipient;
+  const type = isAscii(address) ? 'rfc822' : 'utf-8';
   const diagnostic =
     outcome.reply === null
       ? `X-DANE-Relay; ${verdictOf(outcome.code, outcome.detail, outcome.status).explanation} (${outcome.code})`
       : `smtp; ${outcome.reply}`;
-  const orcpt = recipient.orcpt?.replace(';', '; ');
+  const [, orcptType, original] = /^([^;]*);(.*)$/s.exec(orcpt ?? '') ?? [];
   return [
-    ...(orcpt === undefined ? [] : [`Original-Recipient: ${clean(orcpt, utf8)}`]),
-    `Final-Recipient: ${type}; ${clean(recipient.address, utf8)}`,
-    `Action: ${ACTION[kind]}`,
+    ...(original === undefined ? [] : [`Original-Recipient: ${typed(orcptType ?? '', original, utf8)}`]),
+    `Final-Recipient: ${typed(type, address, utf8)}`,
+    `Action: ${kind}`,
     `Status: ${outcome.status}`,
-    `Remote-MTA: dns; ${clean(where, false)}`,
-    `Diagnostic-Code: ${fold(clean(diagnostic, utf8))}`,
+    `Remote-MTA: dns; ${line(outcome.host ?? domainOf(address), false)}`,
+    fold(`Diagnostic-Code: ${line(diagnostic, utf8)}`),
     `Last-Attempt-Date: ${mailDate(now)}`,
     `Final-Log-ID: ${batch.messageId}`,
     ...(kind === 'delayed' ? [`Will-Retry-Until: ${mailDate(batch.expiresAt)}`] : []),
   ];
 }
 
-/** The third part: the whole message or its header (RFC 3462 §1, §2). */
-function returned(original: Buffer, boundary: string, full: boolean): Buffer {
+/** An address with its type; in a report that must be ASCII one beyond ASCII is written as `\x{…}` (RFC 6533 §3). */
+function typed(type: string, address: string, utf8: boolean): string {
+  if (utf8 || isAscii(address) || type.toLowerCase() !== 'utf-8') return `${type}; ${line(address, utf8)}`;
+  const encoded = harmless(address).replace(
+    /[^!-*,-<>-[\]-~]/gu,
+    (character) => `\\x{${(character.codePointAt(0) ?? 0).toString(16).toUpperCase()}}`,
+  );
+  return `${type}; ${encoded}`;
+}
+
+/** The third part: the whole message or its header (RFC 6522 §3, RFC 6533 §4). */
+function returned({ batch, original, full, utf8 }: Draft): Buffer {
   const end = original.indexOf('\r\n\r\n');
   const part = full || end < 0 ? original : original.subarray(0, end + 2);
   const eightBit = part.some((octet) => octet > 127);
-  const lines = full
-    ? ['Content-Type: message/rfc822', `Content-Transfer-Encoding: ${eightBit ? '8bit' : '7bit'}`]
-    : [
-        `Content-Type: text/rfc822-headers${eightBit ? '; charset=utf-8' : ''}`,
-        `Content-Transfer-Encoding: ${eightBit ? 'base64' : '7bit'}`,
-      ];
-  const body = eightBit && !full ? Buffer.from(base64Lines(part)) : part;
-  return Buffer.concat([Buffer.from([`--${boundary}`, ...lines, '', ''].join('\r\n')), body]);
+  const global = utf8 && batch.envelope.smtputf8;
+  // As text a header can be encoded; message types cannot, and go as they are (RFC 2046 §5.2.1).
+  const encoded = eightBit && !full && !global;
+  const type = global
+    ? `message/global${full ? '' : '-headers'}`
+    : full
+      ? 'message/rfc822'
+      : `text/rfc822-headers${eightBit ? '; charset=utf-8' : ''}`;
+  const encoding = encoded ? 'base64' : eightBit ? '8bit' : '7bit';
+  const lines = [`Content-Type: ${type}`, `Content-Transfer-Encoding: ${encoding}`, '', ''];
+  return Buffer.concat([Buffer.from(lines.join('\r\n')), encoded ? Buffer.from(base64Lines(part)) : part]);
 }
 
 function base64Lines(bytes: Buffer): string {
-  return (bytes.toString('base64').match(/.{1,76}/g) ?? []).map((line) => `${line}\r\n`).join('');
+  return (bytes.toString('base64').match(/.{1,76}/g) ?? []).map((each) => `${each}\r\n`).join('');
 }
 
-/** Text that came from outside, fit for a header field or a line: no controls, ASCII unless `utf8`. */
-function clean(text: string, utf8: boolean): string {
-  const flat = text
-    .replaceAll('’', "'")
-    .replaceAll('§', 'section ')
-    .replace(/[\u0000-\u001f\u007f]+/g, ' ');
+/** Text that came from outside, fit for a header field: on one line, and ASCII unless `utf8`. */
+function line(text: string, utf8: boolean): string {
+  const flat = harmless(text);
   return utf8 ? flat : flat.replace(/[^ -~]/gu, '?');
 }
 
 function wrap(text: string, indent = ''): string[] {
   const lines: string[] = [];
-  let line = indent;
+  let current = indent;
   for (const word of text.split(' ')) {
-    if (line.length > indent.length && line.length + 1 + word.length > 76) {
-      lines.push(line);
-      line = indent;
+    if (current.length > indent.length && current.length + 1 + word.length > 76) {
+      lines.push(current);
+      current = indent;
     }
-    line += line.length > indent.length ? ` ${word}` : word;
+    current += current.length > indent.length ? ` ${word}` : word;
   }
-  return [...lines, line];
+  return [...lines, current];
 }
 
-/** Folds a long header value at spaces (RFC 5322 §2.2.3); a word without any is cut into pieces of 900 octets. */
-function fold(value: string): string {
-  return wrap(value.replace(/\S{900}/g, '$& '))
-    .map((line) => line.trim())
+/** Folds a long header field at spaces (RFC 5322 §2.2.3); a word without any is cut into pieces. */
+function fold(field: string): string {
+  return wrap(field.replace(/\S{200}/g, '$& '))
+    .map((each) => each.trim())
+    .filter((each) => each !== '')
     .join('\r\n ');
 }
 

@@ -4,7 +4,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Outcome } from '../../src/model/delivery.ts';
 import type { Batch, NewMessage, NoticeKind, QueuedRecipient } from '../../src/model/message.ts';
-import { createNoticeMaker } from '../../src/report/notice.ts';
+import { REASONS, type ReasonCode } from '../../src/model/reasons.ts';
+import { REMEDY_NL, SAYS_NL } from '../../src/model/reasons-nl.ts';
+import { createNoticeMaker, type NoticeEntry } from '../../src/report/notice.ts';
+import { quotedPrintable } from '../../src/report/quoted-printable.ts';
+import type { Language } from '../../src/report/words.ts';
 
 const receivedAt = Date.UTC(2026, 10, 22, 6, 0, 0);
 const anna: QueuedRecipient = {
@@ -36,12 +40,29 @@ interface Change {
   readonly envelope?: Partial<Batch['envelope']>;
   readonly recipient?: Partial<QueuedRecipient>;
   readonly outcome?: Partial<Outcome>;
+  readonly content?: Partial<Batch['content']>;
+  readonly language?: Language;
+  /** Recipients besides the first. */
+  readonly more?: readonly NoticeEntry[];
+  readonly text?: Buffer;
+  readonly attempts?: number;
 }
 
-function notice({ kind = 'failed', envelope, recipient, outcome }: Change): Promise<NewMessage | null> {
+function notice({
+  kind = 'failed',
+  envelope,
+  recipient,
+  outcome,
+  content,
+  language = 'en',
+  more = [],
+  text = original,
+  attempts = 1,
+}: Change): Promise<NewMessage | null> {
   const make = createNoticeMaker({
     hostname: 'relay.example.nl',
-    readHead: async (_, maxBytes) => original.subarray(0, maxBytes),
+    language,
+    readHead: async (_, maxBytes) => text.subarray(0, maxBytes),
     newId: () => 'N1',
     clock: { now: () => receivedAt + 60_000, sleep: async () => {} },
   });
@@ -51,11 +72,12 @@ function notice({ kind = 'failed', envelope, recipient, outcome }: Change): Prom
     expiresAt: receivedAt + 432_000_000,
     client: 'exchange',
     envelope: { sender: 'piet@office.nl', smtputf8: false, body: '7bit', ret: null, envid: null, ...envelope },
-    content: { size: original.length, eightBit: true, utf8Header: true },
+    content: { size: text.length, eightBit: true, utf8Header: true, ...content },
     domain: 'example.nl',
     recipients: [anna],
   };
-  return make(kind, batch, [{ recipient: { ...anna, ...recipient }, outcome: { ...mismatch, ...outcome } }]);
+  const first = { recipient: { ...anna, ...recipient }, outcome: { ...mismatch, ...outcome }, attempts };
+  return make(kind, batch, [first, ...more]);
 }
 
 interface Parsed {
@@ -72,13 +94,14 @@ import sys, json, email, email.policy
 m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.SMTPUTF8)
 def text(p):
   if p.get_content_maintype() == 'message': return '\\n'.join(str(x) for x in p.get_payload())
-  return p.get_payload(decode=True).decode('utf-8')
+  return p.get_payload(decode=True).decode(p.get_content_charset('utf-8'))
 parts = list(m.iter_parts())
 print(json.dumps({'headers': {k.lower(): str(v) for k, v in m.items()}, 'defects': [str(d) for p in [m, *parts] for d in p.defects],
   'parts': [{'type': p.get_content_type(), 'text': text(p)} for p in parts]}))`;
   const child = promisify(execFile)('python3', ['-c', script]);
   child.child.stdin?.end(message.body.bytes);
-  return JSON.parse((await child).stdout);
+  const { parts, ...rest }: Parsed = JSON.parse((await child).stdout);
+  return { ...rest, parts: parts.map(({ type, text }) => ({ type, text: text.replaceAll('\r\n', '\n') })) };
 }
 
 async function parsed(change: Change): Promise<Parsed> {
@@ -145,12 +168,175 @@ describe('a bounce', () => {
     expect((await parsed({})).headers['auto-submitted']).toBe('auto-replied');
   });
 
-  test('DSN-05 names a non-ASCII address only in a report that may carry it', async () => {
-    const { parts, defects } = await parsed({ recipient: { address: 'änna@example.nl' } });
+  test('DSN-04 cannot be told from other mail by a word of the host: its reply stays on one line', async () => {
+    const reply = '550 5.1.1 \u001b[31mno\u202e\u0085 such user';
+    const { parts, defects } = await parsed({ outcome: { reply } });
     expect(defects).toEqual([]);
-    expect(parts[1]?.type).toBe('message/global-delivery-status');
-    expect((await notice({ recipient: { address: 'änna@example.nl' } }))?.envelope.smtputf8).toBe(true);
+    const [text, fields] = parts.map((part) => part.text.replace(/ +/g, ' '));
+    expect(fields).toContain('Diagnostic-Code: smtp; 550 5.1.1 [31mno such user\n');
+    expect(text).toContain('The mail server said: 550 5.1.1 [31mno such user\n');
   });
+
+  test('DSN-02 tells of each recipient on its own', async () => {
+    const more = [
+      {
+        recipient: { ...anna, id: 2, address: 'bert@example.nl' },
+        outcome: { ...mismatch, recipientId: 2, status: '5.2.2', reply: '552 5.2.2 mailbox full' },
+        attempts: 1,
+      },
+    ];
+    const { parts, defects } = await parsed({ more });
+    expect(defects).toEqual([]);
+    const blocks = (parts[1]?.text ?? '')
+      .trim()
+      .split(/\n{2,}/)
+      .slice(1);
+    expect(blocks.map((block) => /Final-Recipient: (.*)/.exec(block)?.[1])).toEqual([
+      'rfc822; anna@example.nl',
+      'rfc822; bert@example.nl',
+    ]);
+    expect(blocks.map((block) => /Status: (.*)/.exec(block)?.[1])).toEqual(['5.1.1', '5.2.2']);
+    expect(parts[0]?.text).toMatch(/<anna@example\.nl>[^<]*no such user[^<]*<bert@example\.nl>[^<]*mailbox full/s);
+  });
+
+  test('DSN-02 of mail whose time is over says since when and how often it was tried, and what was wrong at last', async () => {
+    const last = { code: 'tlsa-mismatch', status: '4.7.5', detail: 'the key has changed' } as const;
+    const outcome: Partial<Outcome> = {
+      code: 'lifetime-over',
+      status: '4.4.7',
+      detail: 'the last attempt said: the key has changed',
+      reply: null,
+      last,
+    };
+    const { parts } = await parsed({ outcome, attempts: 17 });
+    const text = (parts[0]?.text ?? '').replace(/\s+/g, ' ');
+    expect(text).toContain('The message could not be delivered within its lifetime.');
+    expect(text).toContain('It was accepted on 22 November 2026 at 06:00 UTC and has been tried 17 times since.');
+    expect(text).toContain(
+      'At last: The certificate of the server matches none of the TLSA records: the key has changed.',
+    );
+    expect(text).toContain('The administrator of the recipient can put this right. What you can do:');
+    expect(text).toContain('(tlsa-mismatch, status 4.7.5, RFC 7672 section 2.2)');
+    expect(parts[1]?.text).toContain('Action: failed\nStatus: 4.4.7\n');
+
+    const dutch = await parsed({ outcome, attempts: 1, language: 'nl' });
+    const tekst = (dutch.parts[0]?.text ?? '').replace(/\s+/g, ' ');
+    expect(tekst).toContain(
+      'Het bericht is aangenomen op 22 november 2026 om 06:00 UTC en sindsdien één keer geprobeerd.',
+    );
+    expect(tekst).toContain('Bij de laatste poging: Het certificaat van de server hoort bij geen van de TLSA-records.');
+    expect(tekst).toContain('Details (Engels): the key has changed.');
+  });
+});
+
+describe('DSN-05 RFC 6533: addresses beyond ASCII', () => {
+  const sender = 'j\u00f6rg@office.nl';
+
+  test('DSN-05 a recipient, to a sender who may have no SMTPUTF8: encoded in a report that any host takes', async () => {
+    const change: Change = {
+      recipient: { address: '\u00e4nna+\\x@example.nl', orcpt: 'utf-8;\u00e4nna@example.nl' },
+      envelope: { smtputf8: true },
+    };
+    const { parts, defects } = await parsed(change);
+    expect(defects).toEqual([]);
+    expect(parts[1]?.type).toBe('message/delivery-status');
+    expect(parts[1]?.text).toContain('Final-Recipient: utf-8; \\x{E4}nna\\x{2B}\\x{5C}x@example.nl\n');
+    expect(parts[1]?.text).toContain('Original-Recipient: utf-8; \\x{E4}nna@example.nl\n');
+    expect(parts[0]?.text).toContain('<\u00e4nna+\\x@example.nl>');
+    const message = await notice(change);
+    expect(message?.envelope).toMatchObject({ smtputf8: false, body: '7bit' });
+    expect(message?.content).toMatchObject({ eightBit: false, utf8Header: false });
+  });
+
+  test('DSN-05 a sender: a global report, sent with SMTPUTF8', async () => {
+    const change: Change = { envelope: { sender, smtputf8: true }, recipient: { address: '\u00e4nna@example.nl' } };
+    const { headers, parts, defects } = await parsed(change);
+    expect(defects).toEqual([]);
+    expect(headers['content-type']).toMatch(/report-type="?global-delivery-status"?;/);
+    expect(headers['to']).toBe(sender);
+    expect(parts.map(({ type }) => type)).toEqual([
+      'text/plain',
+      'message/global-delivery-status',
+      'message/global-headers',
+    ]);
+    expect((await notice(change))?.envelope).toMatchObject({ sender: '', smtputf8: true, body: '8bitmime' });
+    expect((await notice(change))?.content).toMatchObject({ eightBit: true, utf8Header: true });
+    const whole = await parsed({ ...change, envelope: { sender, smtputf8: true, ret: 'full' } });
+    expect(whole.parts[2]?.type).toBe('message/global');
+  });
+});
+
+describe('in Dutch', () => {
+  test('every code has a sentence of its own, in the form of the English one', () => {
+    expect(Object.keys(SAYS_NL).toSorted()).toEqual(Object.keys(REASONS).toSorted());
+    for (const [code, says] of Object.entries(SAYS_NL)) {
+      expect(says, code).toMatch(/^[^A-Z ].*[^.]$|^(?:TLS|TLSA) .*[^.]$/);
+      expect(says, code).not.toBe(REASONS[code as ReasonCode].says);
+    }
+    expect(new Set(Object.values(SAYS_NL)).size).toBe(Object.keys(SAYS_NL).length);
+    expect(new Set(Object.values(REASONS).map(({ whose }) => REMEDY_NL[whose])).size).toBe(5);
+  });
+
+  test.each(['failed', 'delayed', 'relayed'] as const)('a notice of kind %s is valid', async (kind) => {
+    for (const code of Object.keys(REASONS) as ReasonCode[]) {
+      const change: Change = { kind, language: 'nl', outcome: { code, status: REASONS[code].status, reply: null } };
+      const message = await notice(change);
+      const bytes = message?.body.kind === 'memory' ? message.body.bytes : Buffer.alloc(0);
+      expect(bytes.every((octet) => octet < 128)).toBe(true);
+      expect(message?.envelope.body).toBe('7bit');
+      expect(
+        bytes
+          .toString('latin1')
+          .split('\r\n')
+          .every((each) => each.length <= 78),
+      ).toBe(true);
+    }
+    const { headers, parts, defects } = await parsed({
+      kind,
+      language: 'nl',
+      outcome: { code: 'too-many-recipients' },
+    });
+    expect(defects).toEqual([]);
+    expect(headers['subject']).toMatch(
+      { failed: /^Onbestelbare/, delayed: /vertraagd/, relayed: /overgedragen/ }[kind],
+    );
+    expect(parts[0]?.text).toContain('Te veel ontvangers voor \u00e9\u00e9n bericht.');
+    expect(parts[0]?.text).toContain('De mailserver antwoordde: 550 5.1.1 no such user');
+    expect(parts[1]?.text).toContain(`Action: ${kind}\n`);
+    expect(parts[1]?.text).toContain('Diagnostic-Code: smtp; 550 5.1.1 no such user');
+  });
+
+  test('what machines read stays English, and details are called English', async () => {
+    const outcome = { code: 'tlsa-mismatch', status: '4.7.5', reply: null, detail: 'the key has changed' } as const;
+    const { parts } = await parsed({ language: 'nl', outcome });
+    expect(parts[1]?.text.replace(/\s+/g, ' ')).toContain(
+      'X-DANE-Relay; The certificate of the server matches none of the TLSA records: the key has changed. (tlsa-mismatch)',
+    );
+    const text = (parts[0]?.text ?? '').replace(/\s+/g, ' ');
+    expect(text).toContain('hoort bij geen van de TLSA-records. Details (Engels): the key has changed.');
+    expect(text).toContain('De beheerder van de ontvanger kan dit oplossen. Wat u kunt doen:');
+    expect(text).toContain('(tlsa-mismatch, status 4.7.5, RFC 7672 paragraaf 2.2)');
+  });
+});
+
+test('quoted-printable comes back from an independent reader, in lines of 76 octets', async () => {
+  const texts = fc.sample(fc.string({ unit: 'grapheme-composite', maxLength: 200 }), { numRuns: 50, seed: 4 });
+  const lines = [
+    ...texts,
+    'ends with a space ',
+    'tab\t',
+    '=3D',
+    'x'.repeat(75),
+    'x'.repeat(76),
+    '\u00e9'.repeat(40),
+  ].map((text) => text.replace(/[\r\n\u2028\u2029\u0085]/g, ''));
+  const child = promisify(execFile)('python3', [
+    '-c',
+    'import sys, quopri; sys.stdout.buffer.write(quopri.decodestring(sys.stdin.buffer.read()))',
+  ]);
+  child.child.stdin?.end(lines.map(quotedPrintable).join('\r\n'));
+  expect((await child).stdout.split('\r\n')).toEqual(lines);
+  for (const each of lines.map(quotedPrintable).join('\r\n').split('\r\n')) expect(each.length).toBeLessThanOrEqual(76);
 });
 
 test('DSN-03 a delay notice says until when it is tried', async () => {
@@ -160,6 +346,7 @@ test('DSN-03 a delay notice says until when it is tried', async () => {
   });
   expect(parts[1]?.text).toContain('Action: delayed');
   expect(parts[1]?.text).toContain('Will-Retry-Until: Fri, 27 Nov 2026 06:00:00 +0000');
+  expect(parts[0]?.text.replace(/\s+/g, ' ')).toContain('It is tried until 27 November 2026 at 06:00 UTC.');
 });
 
 test('INJ-02 DSN-04 nothing that came from outside can add a line to a report', async () => {
