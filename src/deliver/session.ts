@@ -45,7 +45,7 @@ export async function transact(
     body = await openBody(request.batch.messageId);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    return ledger.settleOthers({ code: 'internal-error', detail: `the stored message: ${why}` });
+    return ledger.settleOthers({ code: 'stored-message-unreadable', detail: why });
   }
   // It may fail while nobody reads it yet; sendBody finds out.
   body.on('error', () => undefined);
@@ -112,7 +112,7 @@ async function converse(
     if (!begun) return { kind: 'stale' };
     if (connection.mayHaveArrived) return ledger.settleOthers(maybeTwice(error.trouble));
     // Another host cannot help when the message cannot be read.
-    if (error.trouble.code === 'internal-error') return ledger.settleOthers(error.trouble);
+    if (error.trouble.code === 'stored-message-unreadable') return ledger.settleOthers(error.trouble);
     return ledger.brokenOff(error.trouble);
   }
 }

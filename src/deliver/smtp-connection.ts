@@ -175,7 +175,7 @@ export class SmtpConnection extends Base {
    * Sends the content after the 354, dot-stuffed, and waits for the last reply. The final dot is sent only when the
    * body came to its proper end with `size` octets or more.
    *
-   * @throws ConnectionFailure (rejects), `internal-error` when the body could not be read
+   * @throws ConnectionFailure (rejects), `stored-message-unreadable` when the body could not be read
    */
   async sendBody(body: Readable, size: number): Promise<Reply> {
     const { timeouts } = this.#options;
@@ -188,7 +188,7 @@ export class SmtpConnection extends Base {
 
     let octets = 0;
     const unreadable = (why: string): void => {
-      if (this.#body === 'sending') this.#fail({ code: 'internal-error', detail: `the stored message: ${why}` });
+      if (this.#body === 'sending') this.#fail({ code: 'stored-message-unreadable', detail: why });
     };
     body.on('data', (chunk: Buffer) => {
       octets += chunk.length;

@@ -36,7 +36,12 @@ export interface ContentFacts {
 /** Octets of a message: small ones in memory, large ones in a file that the store takes over. */
 export type Body =
   | { readonly kind: 'memory'; readonly bytes: Buffer }
-  | { readonly kind: 'file'; readonly path: string };
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      /** SHA-256 of what was written; the store reads the file when it is not told. */
+      readonly sha256?: Uint8Array;
+    };
 
 export interface NewMessage {
   /** Queue id: 1 to 32 characters of `[0-9A-Za-z]`, unique for the life of the store. */

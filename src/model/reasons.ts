@@ -403,6 +403,12 @@ export const REASONS = {
     whose: 'us',
     rfc: 'RFC 5321 §4.2.5',
   },
+  'stored-message-unreadable': {
+    status: '4.3.0',
+    says: 'the message cannot be read back from our disk as it was accepted; it is not sent in that state and waits',
+    whose: 'us',
+    rfc: 'RFC 5321 §6.1',
+  },
   'tls-setup-failed': {
     status: '4.7.0',
     says: 'TLS could not be set up on our side',

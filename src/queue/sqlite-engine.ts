@@ -8,21 +8,25 @@
  */
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import { roomOn } from '../shared/room.ts';
 import { createBodyFiles } from './body-files.ts';
 import { createDeeds } from './deeds.ts';
+import { createGuard } from './guard.ts';
 import { createOperations, type Operations } from './sqlite-operations.ts';
 import { makeFile, openDatabase } from './sqlite-schema.ts';
-import { type Recovered, StoreError, StoreFull, StoreMissing } from './store.ts';
+import { type Recovered, StoreError, StoreFull, type StoreHealth, StoreMissing } from './store.ts';
 
 export interface EngineOptions {
   readonly folder: string;
   readonly mode: 'relay' | 'visitor';
-  readonly reserveBytes: number;
+  /** Null for as much as fits the disk. */
+  readonly reserveBytes: number | null;
 }
 
 /** What the thread may be asked to do: the operations, and those that span more than the database. */
 export interface Requests extends Omit<Operations, 'anythingDue' | 'takeBack' | 'isKnown'> {
   readonly recover: (owner: string) => Recovered;
+  readonly health: () => StoreHealth;
 }
 
 export type Request = {
@@ -68,6 +72,7 @@ const MAY_BE_FORGOTTEN: ReadonlySet<string> = new Set<keyof Requests>(['claim', 
 /** @throws StoreError as openDatabase does */
 export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engine {
   const db = openDatabase(folder, mode);
+  const guard = createGuard(db, folder);
   const deeds = createDeeds();
   const files = createBodyFiles(join(folder, 'bodies'));
   const operations = createOperations(db, files, deeds, { folder, reserveBytes });
@@ -86,6 +91,21 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
 
   const requests: Requests = {
     ...operations,
+    accept(message, expiresAt) {
+      guard.assertSafe();
+      operations.accept(message, expiresAt);
+    },
+    health() {
+      try {
+        guard.tryOut();
+        return { room: roomOn(folder, reserveBytes), fault: null };
+      } catch (error) {
+        guard.note(error);
+        // No room at all is no fault: it is told as such.
+        if (failureOf(error).kind === 'full') return { room: Math.min(-1, roomOn(folder, reserveBytes)), fault: null };
+        return { room: 0, fault: error instanceof Error ? error.message : String(error) };
+      }
+    },
     recover(owner) {
       lockOwner(owner);
       return { leases: operations.takeBack(owner), orphans: files.sweep(operations.isKnown) };
@@ -97,7 +117,10 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
     return { id: request.id, ok: true, value: run(...request.args) };
   };
 
-  const refuse = ({ id }: Request, error: unknown): Reply => ({ id, ok: false, failure: failureOf(error) });
+  const refuse = ({ id }: Request, error: unknown): Reply => {
+    guard.note(error);
+    return { id, ok: false, failure: failureOf(error) };
+  };
 
   /** Answers one request of a group, or null when SQLite has rolled back the whole transaction. */
   const answerInGroup = (request: Request): Reply | null => {

@@ -2,11 +2,13 @@
  * What the SQLite store does, statement by statement. Everything here is synchronous and runs inside a transaction that
  * sqlite-engine.ts begins and commits; what cannot be rolled back by SQLite is entered in `deeds`.
  */
-import { statfsSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import type { NewMessage } from '../model/message.ts';
 import type { Moved, QueuedMessage, QueueEntry, QueueFilter, QueueState } from '../model/queue.ts';
 import { domainOf } from '../shared/domain-name.ts';
+import { roomOn } from '../shared/room.ts';
 import type { BodyFiles } from './body-files.ts';
 import type { Deeds } from './deeds.ts';
 import { BATCH_COLUMNS, type BatchRow, batchFrom, ENTRY_COLUMNS, type EntryRow, entryFrom, shownFrom } from './rows.ts';
@@ -18,7 +20,13 @@ export const LARGEST_IN_DATABASE = 256 * 1024;
 /** Where the octets of a message are. */
 export type BodyPlace =
   | { readonly kind: 'database'; readonly octets: Uint8Array }
-  | { readonly kind: 'file'; readonly path: string; readonly octets: number };
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      readonly octets: number;
+      /** Null for mail of an earlier release. */
+      readonly sha256: Uint8Array | null;
+    };
 
 export type Action = 'retry' | 'hold' | 'release' | 'drop';
 
@@ -58,16 +66,16 @@ export const CLAIM_STATEMENTS = {
   earliest: `SELECT min(next_attempt) AS due FROM recipient WHERE domain = ? AND ${WAITING}`,
 } as const;
 
-/** @param reserveBytes  room on the file system that intake leaves free, so that delivery can go on when it is short */
+/** @param reserveBytes  room on the file system that intake leaves free, as `roomOn` */
 export function createOperations(
   db: Database.Database,
   files: BodyFiles,
   deeds: Deeds,
-  { folder, reserveBytes }: { readonly folder: string; readonly reserveBytes: number },
+  { folder, reserveBytes }: { readonly folder: string; readonly reserveBytes: number | null },
 ): Operations {
   const insertMessage = db.prepare(
     `INSERT INTO message (id, received_at, expires_at, client, sender, smtputf8, body_type, ret, envid, size, eight_bit,
-     utf8_header, body_octets, body_in_file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+     utf8_header, body_octets, body_in_file, body_sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const insertBody = db.prepare('INSERT INTO body (message, octets) VALUES (?, ?)');
   const insertRecipient = db.prepare(
@@ -106,8 +114,8 @@ export function createOperations(
   const messageBySeq = db.prepare<[number], { id: string; body_in_file: number }>(
     'SELECT id, body_in_file FROM message WHERE seq = ?',
   );
-  const messageById = db.prepare<[string], { seq: number; body_octets: number; body_in_file: number }>(
-    'SELECT seq, body_octets, body_in_file FROM message WHERE id = ?',
+  const messageById = db.prepare<[string], BodyRow>(
+    'SELECT seq, body_octets, body_in_file, body_sha256 FROM message WHERE id = ?',
   );
   const deleteBody = db.prepare('DELETE FROM body WHERE message = ?');
   const deleteMessage = db.prepare('DELETE FROM message WHERE seq = ?');
@@ -135,10 +143,11 @@ export function createOperations(
   };
 
   const refuseWhenShort = ({ body }: NewMessage): void => {
-    const { bavail, bsize } = statfsSync(folder);
-    const free = bavail * bsize;
-    if (free - (body.kind === 'memory' ? body.bytes.length : 0) >= reserveBytes) return;
-    throw new StoreFull(`${String(free)} bytes are free, of which ${String(reserveBytes)} are kept for delivery`);
+    const room = roomOn(folder, reserveBytes);
+    if (room >= (body.kind === 'memory' ? body.bytes.length : 0)) return;
+    throw new StoreFull(
+      `the disk is nearly full: ${room > 0 ? `${String(room)} octets are left for new mail` : 'what is left is kept for delivery'}`,
+    );
   };
 
   const store = (message: NewMessage, expiresAt: number): void => {
@@ -161,6 +170,7 @@ export function createOperations(
       Number(content.utf8Header),
       octets,
       Number(inFile),
+      body.kind === 'file' ? (body.sha256 ?? digestOf(body.path)) : createHash('sha256').update(body.bytes).digest(),
     );
     for (const { address, notify, orcpt } of envelope.recipients) {
       insertRecipient.run(seq, address, domainOf(address), notify?.join(' ') ?? null, orcpt, receivedAt);
@@ -326,14 +336,40 @@ export function createOperations(
     body(messageId, maxBytes) {
       const message = messageById.get(messageId);
       if (!message) throw new StoreError(`message ${messageId} is not in the queue`);
-      const { seq, body_octets } = message;
-      if (message.body_in_file === 1) return { kind: 'file', path: files.pathOf(messageId), octets: body_octets };
+      const { seq, body_octets, body_sha256: sha256 } = message;
+      if (message.body_in_file === 1) {
+        return { kind: 'file', path: files.pathOf(messageId), octets: body_octets, sha256 };
+      }
       const octets = (maxBytes === null ? selectBody.get(seq) : selectHead.get(maxBytes, seq))?.octets;
       const wanted = maxBytes === null ? body_octets : Math.min(maxBytes, body_octets);
       if (octets?.length !== wanted) throw new StoreError(`the body of message ${messageId} is not whole`);
+      if (maxBytes === null && sha256 !== null && !createHash('sha256').update(octets).digest().equals(sha256)) {
+        throw new StoreError(`the body of message ${messageId} has changed on the disk`);
+      }
       return { kind: 'database', octets };
     },
   };
+}
+
+interface BodyRow {
+  readonly seq: number;
+  readonly body_octets: number;
+  readonly body_in_file: number;
+  readonly body_sha256: Buffer | null;
+}
+
+function digestOf(path: string): Buffer {
+  const hash = createHash('sha256');
+  const chunk = Buffer.alloc(64 * 1024);
+  const file = openSync(path, 'r');
+  try {
+    for (let octets = readSync(file, chunk); octets > 0; octets = readSync(file, chunk)) {
+      hash.update(chunk.subarray(0, octets));
+    }
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest();
 }
 
 function whereOf({ ids, domain, recipient, code }: QueueFilter): { where: string; values: readonly string[] } {

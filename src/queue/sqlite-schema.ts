@@ -5,6 +5,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
+import { refuseDamaged, refuseForeignLog } from './guard.ts';
 import { StoreError, StoreMissing } from './store.ts';
 
 /**
@@ -73,22 +74,27 @@ const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX lane_due ON lane (due);
   `,
+  // SHA-256 of the body, null for mail of an earlier release.
+  'ALTER TABLE message ADD COLUMN body_sha256 BLOB',
 ];
 
 const BUSY_TIMEOUT_MS = 10_000;
 
 /**
- * Opens the database in `folder`. A `relay` makes and migrates it; a `visitor` (the command line) does neither.
+ * Opens the database in `folder`. A `relay` looks it through, makes and migrates it; a `visitor` (the command line) does
+ * none of that.
  *
- * @throws StoreMissing when a visitor finds none; StoreError when the schema is not of this release
+ * @throws StoreMissing when a visitor finds none; StoreError when it is damaged or the schema is not of this release
  */
 export function openDatabase(folder: string, mode: 'relay' | 'visitor'): Database.Database {
   const path = join(folder, 'queue.db');
   if (mode === 'relay') makePrivately(folder, path);
   else if (!statSync(path, { throwIfNoEntry: false })) throw new StoreMissing(`there is no queue at ${path}`);
 
+  if (mode === 'relay') refuseForeignLog(path);
   const db = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
   try {
+    if (mode === 'relay') refuseDamaged(db);
     if (mode === 'relay') db.pragma('journal_mode = WAL');
     // FULL: a commit returns after its octets have been flushed to the disk (sqlite.org/pragma.html#pragma_synchronous).
     db.pragma('synchronous = FULL');

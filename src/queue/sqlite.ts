@@ -2,9 +2,11 @@
  * The embedded store: one SQLite database in a folder, worked on by a thread of its own. This is the side that the
  * relay talks to; a thread that dies is started again with the next request, and what it was asked meanwhile fails.
  */
+
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { Readable } from 'node:stream';
+import { pipeline, Readable, Transform } from 'node:stream';
 import { Worker } from 'node:worker_threads';
 import type { Body, NewMessage } from '../model/message.ts';
 import type { Failure, Reply, Request, Requests } from './sqlite-engine.ts';
@@ -16,18 +18,16 @@ export interface SqliteOptions {
   readonly folder: string;
   /** A `relay` makes the database and brings its schema up to date; a `visitor` takes it as it is or not at all. */
   readonly mode: 'relay' | 'visitor';
-  /** Octets that intake leaves free on the file system, for delivery to go on. Default 64 MiB. */
+  /** Octets that intake leaves free on the file system, for delivery to go on; by default as `roomOn` says. */
   readonly reserveBytes?: number;
 }
-
-const DEFAULT_RESERVE = 64 * 1024 * 1024;
 
 /**
  * @throws StoreMissing when a visitor finds no queue
  * @throws StoreError when the schema belongs to another release, or the database cannot be opened
  */
 export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
-  const thread = createThread({ reserveBytes: DEFAULT_RESERVE, ...options });
+  const thread = createThread({ reserveBytes: null, ...options });
   await thread.open();
   const { ask } = thread;
   return {
@@ -43,6 +43,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     hold: (filter, now) => ask('move', 'hold', filter, now),
     release: (filter, now) => ask('move', 'release', filter, now),
     drop: (filter, now) => ask('move', 'drop', filter, now),
+    health: () => ask('health'),
     async recover(owner) {
       const recovered = await ask('recover', owner);
       thread.keepOwner(owner);
@@ -52,7 +53,8 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
       const place = await ask('body', messageId, null);
       if (place.kind === 'database') return Readable.from([Buffer.from(place.octets)], { objectMode: false });
       const file = await openWhole(place.path, place.octets);
-      return createReadStream('', { fd: file });
+      const stored = createReadStream('', { fd: file });
+      return place.sha256 === null ? stored : pipeline(stored, unchanged(place.path, place.sha256), () => undefined);
     },
     async readHead(messageId, maxBytes) {
       const place = await ask('body', messageId, maxBytes);
@@ -73,6 +75,20 @@ async function openWhole(path: string, octets: number): Promise<FileHandle> {
   if (size === octets) return file;
   await file.close();
   throw new StoreError(`${path} has ${String(size)} octets instead of ${String(octets)}`);
+}
+
+/** Lets octets through, and breaks off instead of ending when they are not those that were accepted. */
+function unchanged(path: string, sha256: Uint8Array): Transform {
+  const hash = createHash('sha256');
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      hash.update(chunk);
+      done(null, chunk);
+    },
+    flush(done) {
+      done(hash.digest().equals(sha256) ? null : new StoreError(`${path} has changed on the disk`));
+    },
+  });
 }
 
 function sendable(message: NewMessage): NewMessage {
@@ -112,7 +128,7 @@ interface Running {
   readonly ended: Promise<void>;
 }
 
-function createThread(options: Required<SqliteOptions>): Thread {
+function createThread(options: Omit<ThreadData, 'owner'>): Thread {
   let owner: string | null = null;
   let closed = false;
   let lastId = 0;

@@ -76,6 +76,14 @@ export interface Recovered {
   readonly orphans: number;
 }
 
+/** Whether mail can be taken in now. */
+export interface StoreHealth {
+  /** Octets that new mail may take; below zero when the room that is kept for mail that leaves is touched already. */
+  readonly room: number;
+  /** Why nothing can be accepted, in one clause; null when only `room` counts. */
+  readonly fault: string | null;
+}
+
 export interface Store extends QueueDesk {
   /**
    * Resolves only after a durable commit. A body of kind `file` was written and fsynced by the caller on the same file
@@ -106,7 +114,10 @@ export interface Store extends QueueDesk {
   /** Leases that are lost already stay lost. */
   readonly extendLeases: (leases: readonly string[], until: number) => Promise<void>;
 
-  /** The octets of a message as they were accepted. Rejects when it is gone or its body is not whole. */
+  /**
+   * The octets of a message as they were accepted. Rejects when it is gone or its body is not whole; where octets have
+   * changed on the disk, the stream breaks off with a StoreError at the latest where its end would be.
+   */
   readonly openBody: (messageId: string) => Promise<Readable>;
   /** The first octets of a message. */
   readonly readHead: (messageId: string, maxBytes: number) => Promise<Buffer>;
@@ -120,6 +131,9 @@ export interface Store extends QueueDesk {
    * @throws StoreError when a process that runs has the same owner name
    */
   readonly recover: (owner: string) => Promise<Recovered>;
+
+  /** Finds out by writing. Rejects only when the store cannot be asked at all. */
+  readonly health: () => Promise<StoreHealth>;
 }
 
 /** Something that the store could not do. Nothing was changed. */

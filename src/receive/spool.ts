@@ -9,14 +9,18 @@
  *
  * What a crash leaves is deleted by `clear` at the next start: nobody was told that it was accepted.
  */
+import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Body } from '../model/message.ts';
+import { roomOn } from '../shared/room.ts';
 
 /** Octets of one message that stay in memory. */
 const SMALL = 256 * 1024;
 /** Octets of all messages together that stay in memory; above that also small ones go to files. */
 const IN_MEMORY = 32 * 1024 * 1024;
+/** Octets of one message between two looks at how full the disk is. */
+const LOOK_EVERY = 256 * 1024;
 const SUFFIX = '.incoming';
 
 export class Spool {
@@ -52,6 +56,9 @@ export class Draft {
   #chunks: Buffer[] = [];
   #held = 0;
   #file: FileHandle | null = null;
+  readonly #hash = createHash('sha256');
+  /** Octets that may be written before the disk is looked at again. */
+  #unlooked = 0;
   #hasFile = false;
 
   constructor(path: string, count: (octets: number) => boolean) {
@@ -61,7 +68,7 @@ export class Draft {
 
   /** @throws the error of the file system, after which only `discard` makes sense */
   async write(octets: Buffer): Promise<void> {
-    if (this.#file) return this.#file.appendFile(octets);
+    if (this.#file) return this.#append(this.#file, octets);
     this.#chunks.push(octets);
     this.#held += octets.length;
     if (this.#count(octets.length) && this.#held <= SMALL) return;
@@ -69,7 +76,7 @@ export class Draft {
     this.#hasFile = true;
     const held = Buffer.concat(this.#chunks);
     this.#forget();
-    await this.#file.appendFile(held);
+    await this.#append(this.#file, held);
   }
 
   /** The finished body; a file is on the disk when this resolves. */
@@ -77,7 +84,19 @@ export class Draft {
     if (!this.#file) return { kind: 'memory', bytes: Buffer.concat(this.#chunks) };
     await this.#file.sync();
     await this.#close();
-    return { kind: 'file', path: this.#path };
+    return { kind: 'file', path: this.#path, sha256: this.#hash.digest() };
+  }
+
+  /** Many large messages at once must not take the room that is kept for those that leave. */
+  async #append(file: FileHandle, octets: Buffer): Promise<void> {
+    this.#unlooked -= octets.length;
+    if (this.#unlooked < 0) {
+      if (roomOn(this.#path) < octets.length)
+        throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' });
+      this.#unlooked = LOOK_EVERY;
+    }
+    this.#hash.update(octets);
+    await file.appendFile(octets);
   }
 
   /** Forgets the message. A file that the store has taken to another place stays there. Never rejects. */

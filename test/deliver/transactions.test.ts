@@ -268,7 +268,7 @@ describe('a message that cannot be read is never finished', () => {
   ])('%s', async (_, openBody) => {
     for (const host of [PLAIN, PIPELINED]) {
       const { story, messages } = await run({ host, content: { size: 1000 }, deliverer: { openBody } });
-      expect(story).toBe('deferred 4.3.0 internal-error');
+      expect(story).toBe('deferred 4.3.0 stored-message-unreadable');
       expect(messages).toBe(0);
     }
   });
