@@ -2,13 +2,16 @@
  * Starts the relay: opens the parts in order, joins them, and closes them in reverse. SIGTERM lets it finish and
  * stops it; SIGHUP, or `dane-relay reload`, makes it take over a new configuration.
  */
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAdmin } from '../admin/server.ts';
 import type { Config, Endpoint } from '../config/config.ts';
 import type { Logger } from '../model/events.ts';
+import type { Batch } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { createSchedule, type Schedule } from '../queue/schedule.ts';
 import { openSqliteStore } from '../queue/sqlite.ts';
+import { createStorageWatch, type StorageState } from '../queue/storage-watch.ts';
 import { createWorker } from '../queue/worker.ts';
 import { loadOrMakeCertificate } from '../receive/own-certificate.ts';
 import { createReceiver, type IntakeRules } from '../receive/server.ts';
@@ -18,6 +21,7 @@ import { createMetrics } from '../report/metrics.ts';
 import { createNoticeMaker } from '../report/notice.ts';
 import type { TrustState } from '../route/trust.ts';
 import { systemClock as clock } from '../shared/clock.ts';
+import { createClockDoubt } from '../shared/clock-doubt.ts';
 import { messageOf } from '../shared/message-of.ts';
 import { createParts, type Parts } from '../shared/parts.ts';
 import { newQueueId } from '../shared/queue-id.ts';
@@ -25,6 +29,7 @@ import { certificatePlace } from './certificate.ts';
 import { openControl } from './control.ts';
 import { delivererLimits, openDeliverer } from './delivery.ts';
 import { openDns, trustInWords } from './dns.ts';
+import { endOnMistakes } from './last-words.ts';
 import { createReloader, type Reloader } from './reload.ts';
 
 /** Below the state folder: messages that are being received and are too large for memory. */
@@ -41,6 +46,7 @@ export async function start(config: Config, notes: readonly string[], file: stri
   const log = createLogger(config.log.level, 1);
   const parts = createParts();
   stopOnSignals(parts, log);
+  endOnMistakes(parts, log);
   try {
     await startParts(config, notes, file, log, parts);
   } catch (error) {
@@ -53,14 +59,36 @@ export async function start(config: Config, notes: readonly string[], file: stri
 async function startParts(config: Config, notes: readonly string[], file: string | null, log: RelayLog, parts: Parts) {
   const { hostname, state } = config;
   const owner = hostname;
+  const clockDoubt = createClockDoubt({
+    now: clock.now,
+    elapsed: () => performance.now(),
+    lastSeen: lastSeenIn(state),
+  });
   const store = parts.opened(await openSqliteStore({ folder: state, mode: 'relay' }), ({ close }) => close());
   const recovered = await store.recover(owner);
   if (recovered.leases + recovered.orphans > 0) log.info('picked up what was left by the last stop', { ...recovered });
+  const storage = createStorageWatch({
+    health: store.health,
+    clock,
+    onChange: (now, before) => {
+      if (now.kind !== 'sound') log.error(storageInWords(now));
+      else if (before.kind !== 'untested') log.info('the storage is sound again; mail is accepted');
+    },
+  });
+  parts.opened(storage, ({ close }) => close());
+  await storage.start();
   const certificate = await loadOrMakeCertificate(certificatePlace(config));
 
   const dns = await openDns(config, join(state, 'unbound'), log, parts);
   const { trust } = dns;
-  const metrics = createMetrics({ resolverTrusted: trust.trusted, queued: () => store.count(clock.now()) });
+  const metrics = createMetrics({
+    resolverTrusted: trust.trusted,
+    storageRoom: () => {
+      const now = storage.state();
+      return now.kind === 'sound' ? now.room : null;
+    },
+    queued: () => store.count(clock.now()),
+  });
   const counted: Logger = {
     ...log,
     mail: (event) => {
@@ -85,7 +113,8 @@ async function startParts(config: Config, notes: readonly string[], file: string
   let newest = createSchedule(config.queue);
   const schedule: Schedule = {
     expiresAt: (receivedAt) => newest.expiresAt(receivedAt),
-    decide: (...facts) => newest.decide(...facts),
+    decide: (recipient, outcome, { batch, ...rest }) =>
+      newest.decide(recipient, outcome, { ...rest, batch: younger(batch, clockDoubt()) }),
     backoff: (failures) => newest.backoff(failures),
   };
   const worker = createWorker({
@@ -111,7 +140,12 @@ async function startParts(config: Config, notes: readonly string[], file: string
     ...intakeRules(config),
     spoolDir: join(state, SPOOL),
     accept: async (message) => {
-      await store.accept(message, { expiresAt: schedule.expiresAt(message.receivedAt) });
+      try {
+        await store.accept(message, { expiresAt: schedule.expiresAt(message.receivedAt) });
+      } catch (error) {
+        storage.suspect();
+        throw error;
+      }
       worker.wake();
     },
     clock,
@@ -123,7 +157,13 @@ async function startParts(config: Config, notes: readonly string[], file: string
       listen: config.admin.listen,
       hostname,
       health: () => ({ idle: worker.idle() }),
-      ready: () => ({ ready: trust.trusted(), reasons: trust.trusted() ? [] : [trustInWords(trust.state())] }),
+      ready: () => {
+        const reasons = [
+          ...(trust.trusted() ? [] : [trustInWords(trust.state())]),
+          ...(storage.state().kind === 'sound' ? [] : [storageInWords(storage.state())]),
+        ];
+        return { ready: reasons.length === 0, reasons };
+      },
       metrics: metrics.print,
       onError: (error) => log.error('the admin server failed', { error: messageOf(error) }),
     }),
@@ -153,6 +193,38 @@ async function startParts(config: Config, notes: readonly string[], file: string
   worker.start();
   greet({ config, file, pin: certificate.pin, madeNow: certificate.made, notes, admin, trust: first });
   log.info('started', { hostname, listen: receiver.addresses(), admin: admin.port, pin: certificate.pin });
+}
+
+/** What is known of the storage, in a clause for log and people. */
+function storageInWords(state: StorageState): string {
+  switch (state.kind) {
+    case 'sound':
+      return 'the storage takes mail';
+    case 'untested':
+      return 'the storage has not been tested yet';
+    case 'full':
+      return 'the disk is nearly full: new mail is refused with 452, what was accepted is delivered';
+    case 'faulty':
+      return `mail cannot be stored and is refused with 451: ${state.reason}`;
+  }
+}
+
+/** A batch as old as it is when so many milliseconds do not count. */
+function younger(batch: Batch, ms: number): Batch {
+  return ms === 0 ? batch : { ...batch, receivedAt: batch.receivedAt + ms, expiresAt: batch.expiresAt + ms };
+}
+
+/** When a relay last wrote to the queue in this folder; null when there is none. */
+function lastSeenIn(folder: string): number | null {
+  try {
+    const times = ['queue.db', 'queue.db-wal'].flatMap((name) => {
+      return statSync(join(folder, name), { throwIfNoEntry: false })?.mtimeMs ?? [];
+    });
+    return times.length === 0 ? null : Math.max(...times);
+  } catch {
+    // Opening it says what is wrong with it.
+    return null;
+  }
 }
 
 /** SIGTERM and SIGINT finish what is under way and stop; a second one stops at once. */

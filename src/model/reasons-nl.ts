@@ -97,6 +97,8 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'lifetime-over': 'het bericht kon niet worden afgeleverd binnen de tijd die daarvoor staat',
   'tls-lifetime-over': 'de mailserver voldeed niet aan het TLS-beleid binnen de tijd die deze relay daarvoor geeft',
   'internal-error': 'een fout in deze relay onderbrak de poging; het bericht is veilig en wacht',
+  'stored-message-unreadable':
+    'het bericht komt niet van onze schijf terug zoals het is aangenomen; zo wordt het niet verzonden, en het wacht',
   'tls-setup-failed': 'TLS kon aan onze kant niet worden ingesteld',
 
   // At the door

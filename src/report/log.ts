@@ -2,8 +2,9 @@
  * The log: one JSON object a line on stdout, written by pino. Mail events carry the names of interface and
  * verdict; message content, passwords and keys are never handed to it.
  */
-import { destination, pino, stdTimeFunctions } from 'pino';
+import { pino, stdTimeFunctions } from 'pino';
 import type { Logger } from '../model/events.ts';
+import { createLineWriter } from './line-writer.ts';
 
 export interface RelayLog extends Logger {
   readonly setLevel: (level: LogLevel) => void;
@@ -20,8 +21,7 @@ export function createLogger(level: LogLevel, fd: 1 | 2): RelayLog {
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    // Synchronous: a line that was logged is there after a crash, and nothing piles up in memory.
-    destination({ dest: fd, sync: true }),
+    createLineWriter(fd),
   );
   return {
     mail: (event) => out.info(event, event.explanation),

@@ -7,6 +7,8 @@ import type { MailEvent } from '../model/events.ts';
 
 export interface Gauges {
   readonly resolverTrusted: () => boolean;
+  /** Octets for new mail; null when none can be stored. */
+  readonly storageRoom: () => number | null;
   /** Recipients in the queue by state. */
   readonly queued: () => Promise<Readonly<Record<'waiting' | 'held' | 'delivering', number>>>;
 }
@@ -18,7 +20,7 @@ export interface Metrics {
   readonly print: () => Promise<string>;
 }
 
-export function createMetrics({ resolverTrusted, queued }: Gauges): Metrics {
+export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges): Metrics {
   const registry = new Registry();
   const registers = [registry];
   const events = new Counter({
@@ -48,12 +50,31 @@ export function createMetrics({ resolverTrusted, queued }: Gauges): Metrics {
     },
   });
   new Gauge({
+    name: 'dane_relay_storage_usable',
+    help: '1 while mail can be stored; 0 when the disk is full or failing',
+    registers,
+    collect() {
+      this.set(storageRoom() === null ? 0 : 1);
+    },
+  });
+  new Gauge({
+    name: 'dane_relay_storage_room_bytes',
+    help: 'Room on the disk for new mail, without what is kept for mail that leaves',
+    registers,
+    collect() {
+      this.set(storageRoom() ?? 0);
+    },
+  });
+  new Gauge({
     name: 'dane_relay_queue_recipients',
     help: 'Recipients in the queue',
     labelNames: ['state'],
     registers,
     async collect() {
-      for (const [state, count] of Object.entries(await queued())) this.set({ state }, count);
+      // A queue that cannot be read is told by dane_relay_storage_usable; the other figures are still wanted.
+      const counts = await queued().catch(() => null);
+      this.reset();
+      for (const [state, count] of Object.entries(counts ?? {})) this.set({ state }, count);
     },
   });
   return {

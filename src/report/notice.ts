@@ -41,6 +41,7 @@ export type MakeNotice = (
 /** A whole message is returned up to this size; of a larger one the header only (RFC 3461 §4.3 leaves that to us). */
 const FULL_AT_MOST = 256 * 1024;
 const HEADER_AT_MOST = 64 * 1024;
+const UNREADABLE = Buffer.from('X-DANE-Relay: the message could not be read back from the disk of the relay\r\n\r\n');
 
 /**
  * Makes the notice about those recipients of a batch whose NOTIFY asks for one (RFC 3461 §4.1); who they are is for
@@ -52,7 +53,10 @@ export function createNoticeMaker({ hostname, language, readHead, newId, clock }
     if (sender === '') return null;
 
     const full = kind === 'failed' && batch.envelope.ret === 'full' && batch.content.size <= FULL_AT_MOST;
-    const original = await readHead(batch.messageId, full ? batch.content.size : HEADER_AT_MOST);
+    // A notice without the original is better than a sender who is never told.
+    const original = await readHead(batch.messageId, full ? batch.content.size : HEADER_AT_MOST).catch(
+      () => UNREADABLE,
+    );
     // Where the sender has such an address, mail to it goes with SMTPUTF8 or not at all; else it must do without.
     const utf8 = !isAscii(sender);
     const now = clock.now();

@@ -15,6 +15,7 @@ const delivered: MailEvent = {
 
 test('counts what happened, by code and by how it was protected', async () => {
   const metrics = createMetrics({
+    storageRoom: () => 1000,
     resolverTrusted: () => false,
     queued: async () => ({ waiting: 3, held: 1, delivering: 0 }),
   });
@@ -31,6 +32,7 @@ test('counts what happened, by code and by how it was protected', async () => {
 
 test('no label carries a domain or an address: anybody may read the figures', async () => {
   const metrics = createMetrics({
+    storageRoom: () => 1000,
     resolverTrusted: () => true,
     queued: async () => ({ waiting: 0, held: 0, delivering: 0 }),
   });
