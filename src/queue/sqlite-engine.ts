@@ -25,7 +25,8 @@ export interface EngineOptions {
 
 /** What the thread may be asked to do: the operations, and those that span more than the database. */
 export interface Requests extends Omit<Operations, 'anythingDue' | 'takeBack' | 'isKnown'> {
-  readonly recover: (owner: string) => Recovered;
+  /** Takes back what this owner had claimed after `lease`, and deletes body files without a message. */
+  readonly recover: (owner: string, lease: number) => Recovered;
   readonly health: () => StoreHealth;
 }
 
@@ -106,9 +107,9 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
         return { room: 0, fault: error instanceof Error ? error.message : String(error) };
       }
     },
-    recover(owner) {
+    recover(owner, lease) {
       lockOwner(owner);
-      return { leases: operations.takeBack(owner), orphans: files.sweep(operations.isKnown) };
+      return { leases: operations.takeBack(owner, lease), orphans: files.sweep(operations.isKnown) };
     },
   };
 

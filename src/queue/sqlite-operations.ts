@@ -42,7 +42,8 @@ export interface Operations {
   ) => 'settled' | 'lost';
   readonly extendLeases: (leases: readonly string[], until: number) => void;
   readonly move: (action: Action, filter: QueueFilter, now: number) => Moved;
-  readonly takeBack: (owner: string) => number;
+  /** Leases of this owner that came after `lease`. */
+  readonly takeBack: (owner: string, lease: number) => number;
   readonly isKnown: (messageId: string) => boolean;
   readonly nextDue: (now: number) => number | null;
   readonly count: (now: number) => Readonly<Record<QueueState, number>>;
@@ -100,7 +101,7 @@ export function createOperations(
   const insertLease = db.prepare('INSERT INTO lease (owner, until) VALUES (?, ?)');
   const extendLease = db.prepare('UPDATE lease SET until = ? WHERE id = ?');
   const deleteLease = db.prepare('DELETE FROM lease WHERE id = ?');
-  const leasesOf = db.prepare<[string], { id: number }>('SELECT id FROM lease WHERE owner = ?');
+  const leasesOf = db.prepare<[string, number], { id: number }>('SELECT id FROM lease WHERE owner = ? AND id > ?');
   const leased = db.prepare<[number], { id: number; message: number; domain: string; held: number }>(
     'SELECT id, message, domain, held FROM recipient WHERE lease = ?',
   );
@@ -313,8 +314,8 @@ export function createOperations(
       return moved;
     },
 
-    takeBack(owner) {
-      const leases = leasesOf.all(owner);
+    takeBack(owner, lease) {
+      const leases = leasesOf.all(owner, lease);
       for (const { id } of leases) freeLease(id);
       return leases.length;
     },

@@ -4,10 +4,15 @@
  */
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { type EngineOptions, type Failure, failureOf, openEngine, type Reply, type Request } from './sqlite-engine.ts';
+import { StoreError } from './store.ts';
 
 export interface ThreadData extends EngineOptions {
-  /** Owner name to hold from the start: a thread that was started again takes over the lock of the one before. */
-  readonly owner: string | null;
+  /** Set for a thread that was started again: it takes over the lock of the one before, and puts right what that left. */
+  readonly successor: {
+    readonly owner: string;
+    /** The last claim whose answer has arrived: nobody works on those after it, and nobody ever would. */
+    readonly lastLease: number;
+  } | null;
 }
 
 export type ToThread = Request | 'close';
@@ -26,7 +31,11 @@ function serve(port: MessagePort, data: ThreadData): void {
   const say = (message: FromThread): void => port.postMessage(message);
   try {
     const engine = openEngine(data);
-    if (data.owner !== null) engine.lockOwner(data.owner);
+    if (data.successor !== null) {
+      const { owner, lastLease } = data.successor;
+      const [reply] = engine.run([{ id: 0, name: 'recover', args: [owner, lastLease] }]);
+      if (reply?.ok !== true) throw new StoreError(`the last thread could not be succeeded: ${reply?.failure.message}`);
+    }
     port.on('message', (first: ToThread) => {
       const group = [first, ...waiting(port)];
       const requests = group.filter((message) => message !== 'close');

@@ -32,7 +32,11 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
   const { ask } = thread;
   return {
     accept: (message, { expiresAt }) => ask('accept', sendable(message), expiresAt),
-    claim: (request) => ask('claim', request),
+    async claim(request) {
+      const claims = await ask('claim', request);
+      thread.keepLeases(claims.map(({ lease }) => lease));
+      return claims;
+    },
     settle: (lease, settlements, notices) => ask('settle', lease, settlements, notices.map(sendableNotice)),
     extendLeases: (leases, until) => ask('extendLeases', leases, until),
     nextDue: (now) => ask('nextDue', now),
@@ -45,7 +49,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     drop: (filter, now) => ask('move', 'drop', filter, now),
     health: () => ask('health'),
     async recover(owner) {
-      const recovered = await ask('recover', owner);
+      const recovered = await ask('recover', owner, 0);
       thread.keepOwner(owner);
       return recovered;
     },
@@ -113,6 +117,8 @@ interface Thread {
   readonly open: () => Promise<void>;
   readonly ask: Ask;
   readonly keepOwner: (owner: string) => void;
+  /** Claims whose answer has arrived. */
+  readonly keepLeases: (leases: readonly string[]) => void;
   readonly close: () => Promise<void>;
 }
 
@@ -128,14 +134,16 @@ interface Running {
   readonly ended: Promise<void>;
 }
 
-function createThread(options: Omit<ThreadData, 'owner'>): Thread {
+function createThread(options: Omit<ThreadData, 'successor'>): Thread {
   let owner: string | null = null;
+  let lastLease = 0;
   let closed = false;
   let lastId = 0;
   let running: Promise<Running> | null = null;
 
   const start = (): Promise<Running> => {
-    const workerData: ThreadData = { ...options, owner };
+    const successor = owner === null ? null : { owner, lastLease };
+    const workerData: ThreadData = { ...options, successor };
     const worker = new Worker(new URL('./sqlite-thread.ts', import.meta.url), { workerData, name: 'queue' });
     const waiting = new Map<number, Waiting>();
     let death = new StoreError('the storage thread has ended');
@@ -179,6 +187,9 @@ function createThread(options: Omit<ThreadData, 'owner'>): Thread {
     ask: ask as Ask,
     keepOwner: (name) => {
       owner = name;
+    },
+    keepLeases: (leases) => {
+      for (const lease of leases) lastLease = Math.max(lastLease, Number(lease));
     },
     async close() {
       if (closed) return;

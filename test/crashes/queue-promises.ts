@@ -35,7 +35,7 @@ export interface Promises {
 export function brokenPromises(folder: string, { accepted, ending, settled }: Promises): readonly string[] {
   const engine = openEngine({ folder, mode: 'relay', reserveBytes: 0 });
   try {
-    ask(engine, { id: 1, name: 'recover', args: ['node-1'] });
+    ask(engine, { id: 1, name: 'recover', args: ['node-1', 0] });
     const entries = ask(engine, { id: 1, name: 'list', args: [{}, 0] }) as readonly {
       queueId: string;
       state: string;
