@@ -24,8 +24,8 @@ import { verdictOf } from './model/verdict.ts';
 /** What has to be known of a domain before anything is dialled. */
 export interface Lookups {
   readonly destination: (domain: string) => Destination;
-  /** False while the resolver has not proven that it validates. */
-  readonly resolverTrusted: () => boolean;
+  /** Why the resolver cannot be believed, in words; null while it proves that it validates. */
+  readonly resolverDoubt: () => string | null;
   readonly route: (nextHop: NextHop) => Promise<Route>;
   readonly locate: (hostName: string) => Promise<Location>;
   /** Whether TLSA may be asked for at all, given what is known of the MX and the address answers. */
@@ -79,9 +79,10 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
 export async function findWay(destination: Destination, lookups: Lookups): Promise<Route> {
   const { nextHop, tls } = destination;
   const daneCouldMatter = tls !== 'may' && nextHop.kind !== 'literal';
-  if (daneCouldMatter && !lookups.resolverTrusted()) {
+  const doubt = daneCouldMatter ? lookups.resolverDoubt() : null;
+  if (doubt !== null) {
     const mx: MxFacts = { kind: 'failed', dnssec: 'error', expanded: null };
-    return { kind: 'dead-end', mx, trouble: { code: 'resolver-untrusted', detail: '' } };
+    return { kind: 'dead-end', mx, trouble: { code: 'resolver-untrusted', detail: doubt } };
   }
   if (nextHop.kind === 'literal' && tls === 'dane-only') {
     const mx: MxFacts = { kind: 'literal', dnssec: null, expanded: null };

@@ -74,7 +74,7 @@ async function journey(change: Partial<Day>): Promise<string> {
       tls: day.rule,
       nextHop: day.literal ? { kind: 'literal', address: '192.0.2.1', port: 25 } : { kind: 'domain', domain, port: 25 },
     }),
-    resolverTrusted: () => day.resolverTrusted,
+    resolverDoubt: () => (day.resolverTrusted ? null : 'it does not validate'),
     route: async () => (day.route === 'two hosts' ? twoHosts : day.route),
     locate: async (name) => {
       steps.push(`locate ${name}`);

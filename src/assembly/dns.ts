@@ -54,7 +54,7 @@ function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]
   const locate = createLocator({ resolve });
   return {
     destination: createDestinations({ rules: config.destinations, port: delivery.port }),
-    resolverTrusted: trust.trusted,
+    resolverDoubt: () => (trust.trusted() ? null : trustInWords(trust.state())),
     route: createRouter({ resolve, locate, self: selfOf(config) }),
     locate,
     asksForTlsa: asksForTlsa(delivery.insecureMx),

@@ -33,7 +33,9 @@ export const openExplainer: OpenExplainer = async (options) => {
   );
   try {
     const asked: Lookup[] = [];
-    const { trust, lookups } = await openDns(config, dir, log, parts, (question, answer) => {
+    // What is wrong with the resolver stands in the answer; the log would say it a second time.
+    const quiet = { ...log, error: () => {} };
+    const { trust, lookups } = await openDns(config, dir, quiet, parts, (question, answer) => {
       asked.push({
         ...question,
         dnssec: dnssecOf(answer),

@@ -196,7 +196,12 @@ function settleResolver(
 /** Whatever no rule matches is under DANE: a table without a last line opens no hole. */
 function withLastLine(rules: Written['destinations']): Config['destinations'] {
   const settled = rules.map(
-    ({ via = null, connections = null, rate = null, ...rest }): DestinationRule => ({ ...rest, via, connections, rate }),
+    ({ via = null, connections = null, rate = null, ...rest }): DestinationRule => ({
+      ...rest,
+      via,
+      connections,
+      rate,
+    }),
   );
   const last: DestinationRule = { domain: '*', tls: 'dane', via: null, connections: null, rate: null };
   const [first, ...rest] = settled;

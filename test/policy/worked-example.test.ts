@@ -54,7 +54,7 @@ beforeAll(async () => {
   const destination = { tls: 'dane', nextHop: { kind: 'domain', domain: 'exchange.example.org', port: 25 } } as const;
   const lookups: Lookups = {
     destination: () => destination,
-    resolverTrusted: () => true,
+    resolverDoubt: () => null,
     route: createRouter({ resolve, locate, self: { names: ['relay.test'] } }),
     locate,
     asksForTlsa: asksForTlsa('dane'),
