@@ -1,6 +1,7 @@
 /** Joins what finds things out before anything is dialled: resolver, proof, routes, TLSA, policy. */
 import { networkInterfaces } from 'node:os';
 import type { Config } from '../config/config.ts';
+import type { Resolve } from '../model/dns.ts';
 import type { Logger } from '../model/events.ts';
 import { createTlsaFinder } from '../policy/dane/tlsa.ts';
 import { asksForTlsa, decide } from '../policy/decide.ts';
@@ -39,7 +40,23 @@ export async function openDns(config: Config, dir: string, log: Logger, parts: P
   };
   const probe = { resolve: resolver.resolveAfresh, signed, bogus, clock: systemClock, onChange };
   const trust = parts.opened(createTrust(probe), ({ close }) => close());
-  return { trust, lookups: (wishes) => lookupsFor(wishes, resolver.resolve, trust) };
+  return { trust, lookups: (wishes) => lookupsFor(wishes, vouchedFor(resolver.resolve, trust), trust) };
+}
+
+/**
+ * A resolver may stop validating between two proofs, and then says of everything that it is not signed. So an answer
+ * that is not signed counts only when the resolver proves itself again right after it; and one that does not come at
+ * all makes it prove that it is there.
+ */
+function vouchedFor(resolve: Resolve, trust: Trust): Resolve {
+  return async (name, type) => {
+    const wasTrusted = trust.trusted();
+    const answer = await resolve(name, type);
+    if (answer.kind === 'failed') void trust.confirm();
+    // While there is no proof only destinations are looked up for which none is needed.
+    if (answer.kind === 'failed' || answer.secure || !wasTrusted || (await trust.confirm())) return answer;
+    return { kind: 'failed', reason: 'the resolver does not prove any more that it validates', extended: null };
+  };
 }
 
 type Managed = Extract<Config['resolver'], { kind: 'managed' }>;
@@ -49,9 +66,10 @@ async function openUnbound({ anchor, include }: Managed, dir: string, log: Logge
   return parts.opened(await startUnbound({ dir, log, ...files }), (unbound) => unbound.close());
 }
 
-function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]['resolve'], trust: Trust): Lookups {
+function lookupsFor(config: Config, resolve: Resolve, trust: Trust): Lookups {
   const { delivery } = config;
   const locate = createLocator({ resolve });
+  const judge = decide(delivery.insecureMx);
   return {
     destination: createDestinations({ rules: config.destinations, port: delivery.port }),
     resolverDoubt: () => (trust.trusted() ? null : trustInWords(trust.state())),
@@ -59,7 +77,11 @@ function lookupsFor(config: Config, resolve: Parameters<typeof createLocator>[0]
     locate,
     asksForTlsa: asksForTlsa(delivery.insecureMx),
     findTlsa: createTlsaFinder({ resolve }),
-    decide: decide(delivery.insecureMx),
+    // What was found out while the resolver was losing its proof decides nothing.
+    decide: (facts) =>
+      trust.trusted() || facts.destination.tls === 'may' || facts.mx.kind === 'literal'
+        ? judge(facts)
+        : { kind: 'skip', trouble: { code: 'resolver-untrusted', detail: trustInWords(trust.state()) } },
   };
 }
 

@@ -35,11 +35,19 @@ export interface Trust {
   /** Tests now. Two at once are one. Never rejects. */
   readonly check: () => Promise<TrustState>;
   readonly trusted: () => boolean;
+  /**
+   * Whether what the resolver said just now can be believed: true when it proved itself within the last second, or does
+   * so by the signed name now. When it does not, everything is tested at once. Never rejects.
+   */
+  readonly confirm: () => Promise<boolean>;
   readonly state: () => TrustState;
   /** Tests now and then for ever, until `close`. Resolves after the first test. */
   readonly start: () => Promise<TrustState>;
   readonly close: () => void;
 }
+
+/** For how long a proof covers the answers that come after it. */
+const FRESH_MS = 1_000;
 
 export function createTrust({
   resolve,
@@ -53,6 +61,9 @@ export function createTrust({
   const closing = new AbortController();
   let state: TrustState = { kind: 'untested' };
   let underWay: Promise<TrustState> | null = null;
+  let confirming: Promise<boolean> | null = null;
+  /** By a clock that does not leap. */
+  let provenAt = 0;
 
   const test = async (): Promise<TrustState> => {
     const [good, ...bad] = await Promise.all([
@@ -61,6 +72,7 @@ export function createTrust({
     ]);
     const before = state;
     state = judgeProof({ name: signed, answer: good }, bad);
+    if (state.kind === 'proven') provenAt = performance.now();
     if (!closing.signal.aborted && JSON.stringify(state) !== JSON.stringify(before)) onChange?.(state, before);
     return state;
   };
@@ -69,6 +81,20 @@ export function createTrust({
       underWay = null;
     });
     return underWay;
+  };
+  const ask = async (): Promise<boolean> => {
+    const answer = await resolve(signed, 'NS');
+    if (judgeProof({ name: signed, answer }, []).kind !== 'proven') return (await check()).kind === 'proven';
+    provenAt = performance.now();
+    return state.kind === 'proven';
+  };
+  const confirm = async (): Promise<boolean> => {
+    if (state.kind !== 'proven') return false;
+    if (performance.now() - provenAt < FRESH_MS) return true;
+    confirming ??= ask().finally(() => {
+      confirming = null;
+    });
+    return confirming;
   };
   const goOn = async (): Promise<void> => {
     while (!closing.signal.aborted) {
@@ -79,6 +105,7 @@ export function createTrust({
 
   return {
     check,
+    confirm,
     trusted: () => state.kind === 'proven',
     state: () => state,
     start: async () => {
