@@ -62,10 +62,12 @@ export interface RelayOptions {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Environment variables beside those of this process. */
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that becomes the relay, with other rights or limits: `['prlimit', '--nofile=64']`. */
+  readonly by?: readonly string[];
 }
 
 /** Resolves once the relay answers on its port. Rejects with what it printed when it ends before that. */
-export async function startRelay({ lab, dir, config = {}, env = {} }: RelayOptions): Promise<RunningRelay> {
+export async function startRelay({ lab, dir, config = {}, env = {}, by = [] }: RelayOptions): Promise<RunningRelay> {
   await mkdir(dir, { recursive: true });
   const own = await selfSigned('legacy.office.test');
   const client = {
@@ -95,18 +97,19 @@ export async function startRelay({ lab, dir, config = {}, env = {} }: RelayOptio
   };
   // JSON is YAML too.
   await writeFile(file, `${JSON.stringify(settings, null, 2)}\n`);
-  return runRelay({ dir, address, port, config: file, certificate, client, env });
+  return runRelay({ dir, address, port, config: file, certificate, client, env, by });
 }
 
 interface Prepared extends Pick<RunningRelay, 'address' | 'port' | 'config' | 'certificate' | 'client'> {
   readonly dir: string;
   readonly env: Readonly<Record<string, string>>;
+  readonly by: readonly string[];
 }
 
 async function runRelay(prepared: Prepared): Promise<RunningRelay> {
-  const { dir, address, port, config, certificate, env } = prepared;
+  const { dir, address, port, config, certificate, env, by } = prepared;
   // setpriv turns into the relay itself, which is then told to stop when we die, however we die.
-  const words = ['--pdeathsig', 'TERM', LAUNCHER, 'run', '--config', config];
+  const words = ['--pdeathsig', 'TERM', ...by, LAUNCHER, 'run', '--config', config];
   const child = spawn('setpriv', words, {
     cwd: dir,
     env: { ...process.env, ...env },
