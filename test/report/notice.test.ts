@@ -9,6 +9,7 @@ import { REMEDY_NL, SAYS_NL } from '../../src/model/reasons-nl.ts';
 import { createNoticeMaker, type NoticeEntry } from '../../src/report/notice.ts';
 import { quotedPrintable } from '../../src/report/quoted-printable.ts';
 import type { Language } from '../../src/report/words.ts';
+import { type ParsedReport, parseReport } from '../support/parsed-report.ts';
 
 const receivedAt = Date.UTC(2026, 10, 22, 6, 0, 0);
 const anna: QueuedRecipient = {
@@ -80,34 +81,11 @@ function notice({
   return make(kind, batch, [first, ...more]);
 }
 
-interface Parsed {
-  readonly headers: Readonly<Record<string, string>>;
-  readonly defects: readonly string[];
-  readonly parts: readonly { readonly type: string; readonly text: string }[];
-}
-
-/** Python's own parser, so that we do not judge our reports by our own idea of them. */
-async function parse(message: NewMessage): Promise<Parsed> {
-  if (message.body.kind !== 'memory') throw new Error('a notice is small');
-  const script = `
-import sys, json, email, email.policy
-m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.SMTPUTF8)
-def text(p):
-  if p.get_content_maintype() == 'message': return '\\n'.join(str(x) for x in p.get_payload())
-  return p.get_payload(decode=True).decode(p.get_content_charset('utf-8'))
-parts = list(m.iter_parts())
-print(json.dumps({'headers': {k.lower(): str(v) for k, v in m.items()}, 'defects': [str(d) for p in [m, *parts] for d in p.defects],
-  'parts': [{'type': p.get_content_type(), 'text': text(p)} for p in parts]}))`;
-  const child = promisify(execFile)('python3', ['-c', script]);
-  child.child.stdin?.end(message.body.bytes);
-  const { parts, ...rest }: Parsed = JSON.parse((await child).stdout);
-  return { ...rest, parts: parts.map(({ type, text }) => ({ type, text: text.replaceAll('\r\n', '\n') })) };
-}
-
-async function parsed(change: Change): Promise<Parsed> {
+async function parsed(change: Change): Promise<ParsedReport> {
   const message = await notice(change);
   if (!message) throw new Error('a notice was expected');
-  return parse(message);
+  if (message.body.kind !== 'memory') throw new Error('a notice is small');
+  return parseReport(message.body.bytes);
 }
 
 describe('a bounce', () => {
