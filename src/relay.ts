@@ -68,7 +68,10 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
       const visit = await stages.deliver({ batch, nextHop, host, address, port: nextHop.port, policy });
       const facts = factsOf(way.mx, plan, visit.connection);
       if (visit.kind === 'settled') return visit.outcomes.map((outcome) => withFacts(outcome, visit.connection, facts));
-      note({ host: host.name, address, ...visit.trouble }, facts);
+      const trouble = { host: host.name, address, ...visit.trouble };
+      // Our own limit, not a fault of the host: those after it are not asked to step in.
+      if (trouble.code === 'host-busy') return forEveryone(batch, trouble, facts);
+      note(trouble, facts);
     }
   }
   const trouble = mostTelling([...troubles.keys()]);

@@ -6,13 +6,15 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAdmin } from '../admin/server.ts';
 import type { Config, Endpoint } from '../config/config.ts';
+import { WAITING_IN_ALL } from '../deliver/pool.ts';
 import type { Logger } from '../model/events.ts';
 import type { Batch } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
+import { firstMatch } from '../policy/destinations.ts';
 import { createSchedule, type Schedule } from '../queue/schedule.ts';
 import { openSqliteStore } from '../queue/sqlite.ts';
 import { createStorageWatch, type StorageState } from '../queue/storage-watch.ts';
-import { createWorker } from '../queue/worker.ts';
+import { createWorker, type WorkerLimits } from '../queue/worker.ts';
 import { loadOrMakeCertificate } from '../receive/own-certificate.ts';
 import { createReceiver, type IntakeRules } from '../receive/server.ts';
 import { attempt, type Stages } from '../relay.ts';
@@ -246,8 +248,14 @@ function reloadOnHangup({ reload }: Reloader): void {
   process.on('SIGHUP', () => void reload());
 }
 
-function workerLimits({ delivery }: Config): { readonly concurrency: number; readonly perDomain: number } {
-  return { concurrency: delivery.connections, perDomain: delivery.connectionsPerHost };
+/** How much may be on its way: on all connections, and what waits for a place on one. */
+function workerLimits({ delivery, destinations }: Config): WorkerLimits {
+  const ruleFor = firstMatch(destinations);
+  return {
+    concurrency: delivery.connections * (1 + WAITING_IN_ALL),
+    perDomain: delivery.connectionsPerHost,
+    limitsOf: (domain) => ruleFor(domain) ?? { connections: null, rate: null },
+  };
 }
 
 /** What a configuration grants to clients. */

@@ -137,6 +137,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
 
   async function deliver(request: VisitRequest): Promise<Visit> {
     const place = await pool.enter(keyOf(request), `${request.address} ${request.port}`);
+    if (place === 'busy') return uselessFor(request, { code: 'host-busy', detail: '' });
     if (!place) return uselessFor(request, STOPPING);
     try {
       const visit = place.kept ? await again(place.kept, request, place) : null;

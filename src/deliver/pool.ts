@@ -25,6 +25,10 @@ export interface PoolLimits {
   readonly total: number;
 }
 
+/** Who may wait for a place at one host, for each place there; and in all, for each place there is. */
+const WAITING_PER_HOST = 5;
+export const WAITING_IN_ALL = 2;
+
 export const DEFAULT_LIMITS: PoolLimits = { perHost: 20, idleMs: 5_000, messagesPerConnection: 100, total: 200 };
 
 /** A place under the limits, with the connection that was kept for it, if there is one. */
@@ -44,7 +48,7 @@ interface Idle<Kept> {
 interface Waiting<Kept> {
   readonly key: string;
   readonly host: string;
-  readonly enter: (place: Place<Kept> | null) => void;
+  readonly enter: (place: Place<Kept> | 'busy' | null) => void;
 }
 
 export class Pool<Kept extends Poolable> {
@@ -61,17 +65,28 @@ export class Pool<Kept extends Poolable> {
   }
 
   /**
-   * Waits for a place, first come first served for each host. Resolves to null when the pool is closed.
+   * Waits for a place, first come first served for each host. Resolves to null when the pool is closed, to `busy` at
+   * once when too many wait already: a slow host must not keep everybody's hands full.
    *
    * @param key  all that the connection must have been made for
    * @param host what `perHost` counts: address and port
    */
-  enter(key: string, host: string): Promise<Place<Kept> | null> {
+  enter(key: string, host: string): Promise<Place<Kept> | 'busy' | null> {
     if (this.#closed) return Promise.resolve(null);
     return new Promise((enter) => {
-      this.#waiting.push({ key, host, enter });
+      const waiting: Waiting<Kept> = { key, host, enter };
+      this.#waiting.push(waiting);
       this.#admit();
+      if (!this.#waiting.includes(waiting) || !this.#isCrowded(host)) return;
+      this.#waiting = this.#waiting.filter((each) => each !== waiting);
+      enter('busy');
     });
+  }
+
+  #isCrowded(host: string): boolean {
+    const { perHost, total } = this.#limits;
+    if (this.#waiting.length > total * WAITING_IN_ALL) return true;
+    return this.#waiting.filter((waiting) => waiting.host === host).length > perHost * WAITING_PER_HOST;
   }
 
   /** For places from now on; who is inside stays. */

@@ -57,7 +57,7 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
 
   // Connection
   'connect-failed': 'er kwam geen verbinding met de mailserver tot stand',
-  'host-busy': 'er zijn al zoveel berichten naar de mailserver onderweg als deze relay tegelijk stuurt',
+  'host-busy': 'er zijn al zo veel berichten naar de mailserver onderweg als deze relay tegelijk verstuurt',
   'connection-lost': 'de verbinding werd verbroken',
   'remote-timeout': 'de mailserver antwoordde niet op tijd',
   'greeting-refused': 'de mailserver wees de verbinding af',
@@ -109,7 +109,7 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'client-certificate-unknown': 'het certificaat van deze client heeft een andere pin dan in de configuratie staat',
   'sender-not-allowed': 'deze client mag niet namens dat domein verzenden',
   'too-many-connections': 'te veel verbindingen tegelijk',
-  'too-many-messages': 'deze client heeft voorlopig zoveel berichten gestuurd als hij mag',
+  'too-many-messages': 'deze client heeft voorlopig zo veel berichten verzonden als is toegestaan',
   'too-many-recipients': 'te veel ontvangers voor één bericht',
   'message-too-big': 'het bericht is groter dan deze relay aanneemt',
   'message-has-nul': 'het bericht bevat een NUL-teken',

@@ -36,15 +36,29 @@ export interface DestinationOptions {
 }
 
 /**
- * @returns a function of the recipient's domain (canonical, or an address literal). It costs as many steps as the
- *          domain has labels, however many rules there are
+ * @returns a function of the recipient's domain (canonical, or an address literal)
  */
 export function createDestinations({ rules, port }: DestinationOptions): (domain: string) => Destination {
-  const exact = new Map<string, Ranked>();
-  const below = new Map<string, Ranked>();
-  for (const [rank, { domain, tls, via }] of rules.entries()) {
+  const ruleFor = firstMatch(rules);
+  return (domain) => {
+    const { tls = 'dane', via = null } = ruleFor(domain) ?? {};
+    return { tls, nextHop: via ? { ...via, port: via.port ?? port } : nextHopOf(domain, port) };
+  };
+}
+
+/**
+ * The first rule that fits a domain (canonical, or an address literal); undefined where none does. It costs as many
+ * steps as the domain has labels, however many rules there are.
+ */
+export function firstMatch<Rule extends { readonly domain: string }>(
+  rules: readonly Rule[],
+): (domain: string) => Rule | undefined {
+  const exact = new Map<string, Ranked<Rule>>();
+  const below = new Map<string, Ranked<Rule>>();
+  for (const [rank, rule] of rules.entries()) {
+    const { domain } = rule;
     const [index, key] = isBelow(domain) ? [below, parentOf(domain)] : [exact, keyOf(domain)];
-    if (!index.has(key)) index.set(key, { rank, tls, via: via && { ...via, port: via.port ?? port } });
+    if (!index.has(key)) index.set(key, { rank, rule });
   }
   const everything = exact.get('*');
 
@@ -56,14 +70,13 @@ export function createDestinations({ rules, port }: DestinationOptions): (domain
         first = earlier(first, below.get(key.slice(dot + 1)));
       }
     }
-    return { tls: first?.tls ?? 'dane', nextHop: first?.via ?? nextHopOf(domain, port) };
+    return first?.rule;
   };
 }
 
-interface Ranked {
+interface Ranked<Rule> {
   readonly rank: number;
-  readonly tls: TlsRule;
-  readonly via: NextHop | null;
+  readonly rule: Rule;
 }
 
 function isBelow(pattern: string): boolean {
@@ -74,7 +87,7 @@ function parentOf(pattern: string): string {
   return pattern.slice(pattern.indexOf('.') + 1);
 }
 
-function earlier(one: Ranked | undefined, other: Ranked | undefined): Ranked | undefined {
+function earlier<Rule>(one: Ranked<Rule> | undefined, other: Ranked<Rule> | undefined): Ranked<Rule> | undefined {
   if (one === undefined || other === undefined) return one ?? other;
   return one.rank < other.rank ? one : other;
 }

@@ -16,6 +16,8 @@ export interface Backoff {
    * @param askedAt  when an operator asked for an attempt: a failure before that does not count against it
    */
   readonly refusal: (batch: Batch, now: number, askedAt: number | null) => Refusal | null;
+  /** Whether what is claimed for this destination now would be put off. */
+  readonly putsOff: (domain: string, now: number) => boolean;
   /** Takes note of how an attempt that began at `startedAt` ended at `now`. */
   readonly note: (batch: Batch, outcomes: readonly Outcome[], startedAt: number, now: number) => void;
 }
@@ -79,6 +81,11 @@ export function createBackoff(durationOf: (failures: number) => number): Backoff
         until,
         outcomes: batch.recipients.map(({ id }) => ({ ...outcome, recipientId: id, detail })),
       };
+    },
+
+    putsOff(domain, now) {
+      const trouble = troubles.get(domain);
+      return trouble !== undefined && trouble.failures >= FAILURES_UNTIL_PUT_OFF && now < trouble.until;
     },
 
     note(batch, outcomes, startedAt, now) {

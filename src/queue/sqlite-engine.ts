@@ -62,13 +62,14 @@ const WRITES: ReadonlySet<string> = new Set<keyof Requests>([
   'accept',
   'claim',
   'settle',
+  'giveBack',
   'extendLeases',
   'move',
   'recover',
 ]);
 
 /** Writes that may be forgotten in a power cut: whoever held these leases is gone as well. */
-const MAY_BE_FORGOTTEN: ReadonlySet<string> = new Set<keyof Requests>(['claim', 'extendLeases']);
+const MAY_BE_FORGOTTEN: ReadonlySet<string> = new Set<keyof Requests>(['claim', 'giveBack', 'extendLeases']);
 
 /** @throws StoreError as openDatabase does */
 export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engine {

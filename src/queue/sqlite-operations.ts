@@ -40,6 +40,7 @@ export interface Operations {
     settlements: readonly Settlement[],
     notices: readonly Admission[],
   ) => 'settled' | 'lost';
+  readonly giveBack: (leases: readonly string[]) => void;
   readonly extendLeases: (leases: readonly string[], until: number) => void;
   readonly move: (action: Action, filter: QueueFilter, now: number) => Moved;
   /** Leases of this owner that came after `lease`. */
@@ -284,6 +285,10 @@ export function createOperations(
       }
       deleteLease.run(id);
       return 'settled';
+    },
+
+    giveBack(leases) {
+      for (const lease of leases) freeLease(Number(lease));
     },
 
     extendLeases(leases, until) {

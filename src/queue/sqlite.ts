@@ -38,6 +38,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
       return claims;
     },
     settle: (lease, settlements, notices) => ask('settle', lease, settlements, notices.map(sendableNotice)),
+    giveBack: (leases) => ask('giveBack', leases),
     extendLeases: (leases, until) => ask('extendLeases', leases, until),
     nextDue: (now) => ask('nextDue', now),
     count: (now) => ask('count', now),

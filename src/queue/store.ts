@@ -111,6 +111,9 @@ export interface Store extends QueueDesk {
     notices: readonly Admission[],
   ) => Promise<'settled' | 'lost'>;
 
+  /** Ends claims that nothing was done with: their recipients wait as before. Those that are lost stay lost. */
+  readonly giveBack: (leases: readonly string[]) => Promise<void>;
+
   /** Leases that are lost already stay lost. */
   readonly extendLeases: (leases: readonly string[], until: number) => Promise<void>;
 

@@ -11,18 +11,25 @@ import { createBackoff } from './backoff.ts';
 import { deferralOf, type Ending, endingOf, internalError, type MakeNotice } from './ending.ts';
 import type { Schedule } from './schedule.ts';
 import type { Claim, Store } from './store.ts';
+import { createTurns, type TurnOptions } from './turns.ts';
 
-export interface WorkerOptions {
+/** How much may be under way at once. */
+export interface WorkerLimits {
+  /** Attempts, those that wait for a connection included. */
+  readonly concurrency: number;
+  /** Attempts for one recipient domain. */
+  readonly perDomain: number;
+  /** What the operator's table says of a domain besides. */
+  readonly limitsOf: TurnOptions['limitsOf'];
+}
+
+export interface WorkerOptions extends WorkerLimits {
   readonly store: Store;
   /** One attempt; one outcome for each recipient. May reject: then everybody waits. */
   readonly attempt: (batch: Batch) => Promise<readonly Outcome[]>;
   readonly makeNotice: MakeNotice;
   readonly schedule: Schedule;
   readonly clock: Clock;
-  /** Attempts at once. */
-  readonly concurrency: number;
-  /** Attempts at once for one recipient domain. */
-  readonly perDomain: number;
   readonly log: Logger;
   /** As given to `store.recover`. */
   readonly owner: string;
@@ -35,7 +42,7 @@ export interface QueueWorker {
   /** True when no attempt is running. */
   readonly idle: () => boolean;
   /** How many attempts at once, from now on; those that run are not touched. */
-  readonly setLimits: (limits: Pick<WorkerOptions, 'concurrency' | 'perDomain'>) => void;
+  readonly setLimits: (limits: WorkerLimits) => void;
   /**
    * Claims nothing more and waits for the running attempts.
    *
@@ -49,12 +56,17 @@ const LEASE_MS = 60_000;
 /** How often to look for what the command line or another node changed. */
 const POLL_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
+/** For how long nothing is begun for a domain whose mail host has its hands full: this, and up to twice as long. */
+const BUSY_MS = 1_000;
 
 export function createWorker(options: WorkerOptions): QueueWorker {
   const { store, attempt, makeNotice, schedule, clock, log, owner } = options;
-  let { concurrency, perDomain } = options;
+  let { concurrency, perDomain, limitsOf } = options;
   const backoff = createBackoff(schedule.backoff);
-  const running = new Map<string, { readonly domain: string; readonly end: Promise<void> }>();
+  const turns = createTurns({ perDomain: () => perDomain, limitsOf: (domain) => limitsOf(domain) });
+  const running = new Map<string, Promise<void>>();
+  /** Claims that nothing was done with, until the store has them back. */
+  const unused = new Set<string>();
   const abandoned = new AbortController();
   const stopped = new AbortController();
   let woken = false;
@@ -72,39 +84,52 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     await clock.sleep(ms, sleep.signal);
   };
 
-  const taken = (): ReadonlyMap<string, number> => {
-    const counts = new Map<string, number>();
-    for (const { domain } of running.values()) counts.set(domain, (counts.get(domain) ?? 0) + 1);
-    return counts;
-  };
-
-  const begin = (claim: Claim): void => {
+  /** False when it is not its turn. */
+  const begin = (claim: Claim): boolean => {
+    const { batch, lease, askedAt } = claim;
+    const now = clock.now();
+    if (!turns.begin(batch.domain, now, backoff.refusal(batch, now, askedAt) !== null)) {
+      unused.add(lease);
+      return false;
+    }
     const end = work(claim).finally(() => {
-      running.delete(claim.lease);
+      turns.end(batch.domain);
+      running.delete(lease);
       wake();
     });
-    running.set(claim.lease, { domain: claim.batch.domain, end });
+    running.set(lease, end);
+    return true;
+  };
+
+  const giveBack = async (): Promise<void> => {
+    const leases = [...unused];
+    if (leases.length === 0) return;
+    await store.giveBack(leases);
+    for (const lease of leases) unused.delete(lease);
   };
 
   const claimAndBegin = async (): Promise<number> => {
+    await giveBack();
     const limit = concurrency - running.size;
     if (limit <= 0) return 0;
+    const now = clock.now();
     const claims = await store.claim({
       owner,
-      now: clock.now(),
+      now,
       leaseMs: LEASE_MS,
       limit,
       perDomain,
-      taken: taken(),
+      taken: turns.taken(now, (domain) => backoff.putsOff(domain, now)),
     });
-    for (const claim of claims) begin(claim);
-    return claims.length;
+    const begun = claims.filter(begin);
+    await giveBack();
+    return begun.length;
   };
 
   const untilNextDue = async (): Promise<number> => {
     const now = clock.now();
     const due = await store.nextDue(now);
-    return due === null ? POLL_MS : Math.min(due - now, POLL_MS);
+    return Math.min(...[due, turns.opensAt(now)].map((at) => (at === null ? POLL_MS : at - now)), POLL_MS);
   };
 
   const claimLoop = async (): Promise<void> => {
@@ -142,6 +167,11 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       const refusal = backoff.refusal(batch, startedAt, askedAt);
       const outcomes = refusal?.outcomes ?? (await outcomesOf(batch));
       const now = clock.now();
+      if (outcomes.every(({ code }) => code === 'host-busy')) {
+        turns.close(batch.domain, now + BUSY_MS * (1 + Math.random()));
+        unused.add(lease);
+        return;
+      }
       if (!refusal) backoff.note(batch, outcomes, startedAt, now);
       await settle(batch, lease, await endingOrDeferral(batch, outcomes, { now, putOffUntil: refusal?.until ?? null }));
     });
@@ -216,7 +246,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
 
   const allEnded = async (): Promise<void> => {
     await claiming;
-    while (running.size > 0) await Promise.all([...running.values()].map(({ end }) => end));
+    while (running.size > 0) await Promise.all(running.values());
   };
 
   return {
@@ -227,7 +257,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     wake,
     idle: () => running.size === 0,
     setLimits(limits) {
-      ({ concurrency, perDomain } = limits);
+      ({ concurrency, perDomain, limitsOf } = limits);
       wake();
     },
     async drain(deadlineMs) {

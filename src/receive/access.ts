@@ -5,6 +5,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { BlockList, isIP } from 'node:net';
 import { domainOf, literalAddress } from '../shared/domain-name.ts';
+import type { Rate } from '../shared/rate.ts';
 import { type Refusal, refuse } from './refusal.ts';
 
 /** One client of the relay, as the operator names it. */
@@ -20,6 +21,8 @@ export interface ClientRule {
    * no domain. The null sender is allowed to every client, because bounces and automatic replies have no other.
    */
   readonly senders: readonly string[];
+  /** Messages that it may begin; null for any number. */
+  readonly rate: Rate | null;
 }
 
 /** What the connection has shown of its client so far. */

@@ -21,6 +21,7 @@ const REPLIES = {
   'client-certificate-unknown': 530,
   'sender-not-allowed': 550,
   'too-many-connections': 421,
+  'too-many-messages': 450,
   'too-many-recipients': 452,
   'too-many-errors': 421,
   'wrong-protocol': 421,

@@ -10,6 +10,7 @@ import type { SMTPConnectionOptions, TLSError } from 'smtp-server/lib/smtp-conne
 import type { Logger } from '../model/events.ts';
 import type { NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
+import { RateLimiter } from '../shared/rate.ts';
 import { type ClientRule, createAccess } from './access.ts';
 import { Gate, type GateLimits, LINGERING } from './gate.ts';
 import type { ContentRules } from './intake.ts';
@@ -83,6 +84,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const desk: Desk = {
     hostname,
     rules: deskRules(options),
+    rates: new RateLimiter(),
     gate: new Gate(limits),
     spool,
     accept,

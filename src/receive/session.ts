@@ -15,6 +15,7 @@ import type { EnvelopeRecipient, NewMessage } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import type { Clock } from '../shared/clock.ts';
 import { isAscii } from '../shared/domain-name.ts';
+import type { RateLimiter } from '../shared/rate.ts';
 import { spkiPin } from '../shared/spki.ts';
 import { type Access, type ClientRule, type Credentials, plainAddress } from './access.ts';
 import { type Arrival, takeIn } from './arrival.ts';
@@ -43,6 +44,8 @@ export interface Desk {
   /** Those of now: a new configuration puts others in their place. */
   rules: DeskRules;
   readonly gate: Gate;
+  /** Messages begun, by the name of the client. */
+  readonly rates: RateLimiter;
   readonly spool: Spool;
   readonly accept: (message: NewMessage) => Promise<void>;
   readonly clock: Clock;
@@ -288,6 +291,13 @@ export class Session extends SMTPConnection {
       return;
     }
     const { client } = allowed;
+    const { rates, clock } = this.#desk;
+    if (client.rate && !rates.take(client.name, client.rate, clock.now())) {
+      // Not counted as an error: a client that comes again later does what it is told.
+      const detail = `${client.name} may send ${client.rate.count} in ${inWords(client.rate.period)}`;
+      this.#report(refuse('too-many-messages', detail), { sender: read.value.sender, client: client.name });
+      return;
+    }
     const { pin } = this.#whoIsIt();
     const tls = this.#tlsFacts();
     this.#transaction = { ...read.value, client, tls, pin, recipients: new Map(), refusedSome: false };
@@ -503,6 +513,11 @@ export class Session extends SMTPConnection {
     this.#report(refusal, {});
     this.close();
   }
+}
+
+function inWords(period: number): string {
+  if (period === 60_000) return 'a minute';
+  return period === 3_600_000 ? 'an hour' : period === 86_400_000 ? 'a day' : `${period / 1_000} s`;
 }
 
 function decoded(line: Buffer): string | null {

@@ -23,7 +23,7 @@ describe('without a configuration', () => {
       certificate: { cert: join(state, 'relay.pem'), key: join(state, 'relay.key') },
       clients: [],
       resolver: { kind: 'managed', include: null, anchor: null, probe: { signed: '.', bogus: ['dnssec-failed.org'] } },
-      destinations: [{ domain: '*', tls: 'dane', via: null }],
+      destinations: [{ domain: '*', tls: 'dane', via: null, connections: null, rate: null }],
       delivery: {
         port: 25,
         insecureMx: 'dane',
@@ -155,16 +155,16 @@ log: { level: info }
   test('a table of destinations that names no default ends with DANE for all others', () => {
     const { destinations } = configOf(load('destinations: [{ domain: a.nl, tls: may }]'));
     expect(destinations).toEqual([
-      { domain: 'a.nl', tls: 'may', via: null },
-      { domain: '*', tls: 'dane', via: null },
+      { domain: 'a.nl', tls: 'may', via: null, connections: null, rate: null },
+      { domain: '*', tls: 'dane', via: null, connections: null, rate: null },
     ]);
   });
 
   test('a client without networks, pins or senders of its own has empty lists of them and every sender', () => {
     const { clients } = configOf(load(`clients: [{ name: a, networks: [10.0.0.1] }, { name: b, pins: ["${PIN}"] }]`));
     expect(clients).toEqual([
-      { name: 'a', networks: ['10.0.0.1/32'], pins: [], tls: 'required', senders: ['*'] },
-      { name: 'b', networks: [], pins: [PIN], tls: 'required', senders: ['*'] },
+      { name: 'a', networks: ['10.0.0.1/32'], pins: [], tls: 'required', senders: ['*'], rate: null },
+      { name: 'b', networks: [], pins: [PIN], tls: 'required', senders: ['*'], rate: null },
     ]);
   });
 

@@ -341,7 +341,7 @@ describe('destinations: rules that could never work', () => {
   const viaForms = '"[192.0.2.1]:25", "[host.example]:587" (this very host) or host.example (by its MX records)';
 
   test.each<[string, string[]]>([
-    ['destinations: []\n', ['1:15 destinations: is an empty list | a list of { domain, tls, via }']],
+    ['destinations: []\n', ['1:15 destinations: is an empty list | a list of { domain, tls, via, connections, rate }']],
     ['destinations:\n  - { domain: "*" }\n  - { domain: a.nl }\n', [`3:5 destinations[1]: ${never(0)}`]],
     ['destinations:\n  - { domain: a.nl }\n  - { domain: A.NL. }\n', [`3:5 destinations[1]: ${never(0)}`]],
     ['destinations:\n  - { domain: "*.nl" }\n  - { domain: a.b.nl }\n', [`3:5 destinations[1]: ${never(0)}`]],

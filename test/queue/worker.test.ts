@@ -10,7 +10,7 @@ import type { MakeNotice } from '../../src/queue/ending.ts';
 import { createSchedule } from '../../src/queue/schedule.ts';
 import { openSqliteStore } from '../../src/queue/sqlite.ts';
 import { type Store, StoreFull } from '../../src/queue/store.ts';
-import { createWorker, type QueueWorker } from '../../src/queue/worker.ts';
+import { createWorker, type QueueWorker, type WorkerLimits } from '../../src/queue/worker.ts';
 import {
   DAY,
   everything,
@@ -59,6 +59,7 @@ interface Change {
   readonly store?: Partial<Store>;
   readonly concurrency?: number;
   readonly perDomain?: number;
+  readonly limitsOf?: WorkerLimits['limitsOf'];
 }
 
 let running: QueueWorker | null = null;
@@ -99,6 +100,7 @@ function scene(change: Change = {}): Scene {
     clock,
     concurrency: change.concurrency ?? 10,
     perDomain: change.perDomain ?? 5,
+    limitsOf: change.limitsOf ?? (() => ({ connections: null, rate: null })),
     log: logger,
     owner: 'node-1',
   });
@@ -573,5 +575,164 @@ describe('a destination that cannot be reached', () => {
     worker.start();
     await quiet();
     expect(attempts).toHaveLength(30);
+  });
+});
+
+describe('limits of a destination', () => {
+  const accept = async (count: number, domain: string): Promise<void> => {
+    for (let at = 0; at < count; at++) await store.accept(message({ to: [`x@${domain}`] }), terms);
+  };
+  const left = async (clock: VirtualClock) => (await store.list({}, clock.now())).length;
+
+  test('TXN-07 a rate: so many in any minute, the others wait untouched, and other destinations do not', async () => {
+    const rate = { count: 3, period: MINUTE };
+    const { worker, attempts, quiet, pass, clock } = scene({
+      limitsOf: (domain) => ({ connections: null, rate: domain === 'slow.example' ? rate : null }),
+    });
+    await accept(8, 'slow.example');
+    await accept(4, 'fast.example');
+    worker.start();
+    await quiet();
+    const slow = (): number => attempts.filter((each) => each.endsWith(' slow.example')).length;
+    expect(slow()).toBe(3);
+    expect(attempts.length - slow()).toBe(4);
+    const entries = await store.list({}, clock.now());
+    expect(entries.map(({ state, attempts: made, code }) => `${state} ${made} ${code}`)).toEqual(
+      new Array(5).fill('waiting 0 not-tried-yet'),
+    );
+    await pass(MINUTE - 1_000);
+    expect(slow()).toBe(3);
+    await pass(3_000);
+    expect(slow()).toBe(6);
+    await pass(62_000);
+    expect(slow()).toBe(8);
+    expect(await left(clock)).toBe(0);
+  });
+
+  test('TXN-07 connections: never more at once than the table says', async () => {
+    let [at, most] = [0, 0];
+    const { worker, attempts, clock } = scene({
+      limitsOf: () => ({ connections: 2, rate: null }),
+      attempt: async (batch) => {
+        most = Math.max(most, ++at);
+        await new Promise((resolve) => setImmediate(resolve));
+        at--;
+        return everybody({})(batch);
+      },
+    });
+    await accept(12, 'few.example');
+    worker.start();
+    await until(async () => (await left(clock)) === 0);
+    expect(attempts).toHaveLength(12);
+    expect(most).toBe(2);
+  });
+
+  test('mail for a host that has its hands full goes back to the queue as it was, and is tried again soon', async () => {
+    let busy = true;
+    const { worker, events, attempts, quiet, pass, clock } = scene({
+      attempt: async (batch) => {
+        const full = busy && batch.domain !== 'good.example';
+        return everybody(full ? { result: 'deferred', code: 'host-busy', status: '4.4.5' } : {})(batch);
+      },
+    });
+    for (let at = 0; at < 20; at++) await accept(3, `d${at}.shared.example`);
+    await accept(1, 'good.example');
+    worker.start();
+    await quiet();
+    expect(events.map(({ event, domain }) => `${event} ${domain}`)).toEqual(['delivered good.example']);
+    const entries = await store.list({}, clock.now());
+    expect(new Set(entries.map(({ state, attempts: made }) => `${state} ${made}`))).toEqual(new Set(['waiting 0']));
+    expect(attempts.length).toBeLessThanOrEqual(61);
+    busy = false;
+    for (let second = 0; second < 5; second++) await pass(1_000);
+    expect(await left(clock)).toBe(0);
+  });
+
+  test('claims that cannot be given back at once are given back later', async () => {
+    let broken = 3;
+    const giveBack: Store['giveBack'] = async (leases) => {
+      if (broken-- > 0) throw new StoreFull('disk full');
+      await store.giveBack(leases);
+    };
+    const { worker, quiet, pass, clock } = scene({
+      store: { giveBack },
+      limitsOf: () => ({ connections: null, rate: { count: 1, period: MINUTE } }),
+    });
+    await accept(3, 'slow.example');
+    worker.start();
+    await until(() => clock.sleepers() >= 2);
+    for (let at = 0; at < 6; at++) await pass(31_000);
+    expect(await left(clock)).toBe(0);
+    await quiet();
+  });
+});
+
+describe('five days in a moment', () => {
+  test('TXN-07 DSN-04 a host that is dead for five days: tries, the delay notice, the last try, the bounce', async () => {
+    const { worker, events, attempts, notices, quiet, pass, clock } = scene({
+      attempt: async (batch) => everybody(batch.domain === 'dead.example' ? unreachable : {})(batch),
+    });
+    await store.accept(message({ id: 'LATE', to: ['x@dead.example'] }), terms);
+    worker.start();
+    await quiet();
+    const tried: number[] = [MONDAY];
+    while (clock.now() < MONDAY + 5 * DAY + HOUR) {
+      const before = attempts.filter((each) => each.startsWith('LATE')).length;
+      await pass(MINUTE);
+      if (attempts.filter((each) => each.startsWith('LATE')).length > before) tried.push(clock.now());
+    }
+    const withinTheHour = tried.filter((at) => at > MONDAY && at <= MONDAY + HOUR);
+    expect(withinTheHour).toHaveLength(3);
+    const gaps = tried.slice(1).map((at, index) => at - (tried[index] ?? 0));
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(2 * HOUR + MINUTE);
+    expect(tried.length).toBeGreaterThan(60);
+    expect(tried.length).toBeLessThan(70);
+    expect(notices).toEqual(['delayed LATE x@dead.example=connect-failed', 'failed LATE x@dead.example=lifetime-over']);
+    expect(events.filter(({ event }) => event === 'expired')).toMatchObject([{ queueId: 'LATE', status: '4.4.7' }]);
+    expect(Math.abs((tried.at(-1) ?? 0) - MONDAY - 5 * DAY)).toBeLessThanOrEqual(MINUTE);
+  });
+
+  test('TXN-07 thirty messages for the dead host: few tries in five days, and every one of them is given up', async () => {
+    const { worker, events, attempts, quiet, pass, clock } = scene({
+      attempt: async (batch) => everybody(batch.domain === 'dead.example' ? unreachable : {})(batch),
+    });
+    for (let at = 0; at < 30; at++) await store.accept(message({ to: ['x@dead.example'], sender: '' }), terms);
+    worker.start();
+    await quiet();
+    while (clock.now() < MONDAY + 5 * DAY + 10 * MINUTE) await pass(5 * MINUTE);
+    expect(events.filter(({ event }) => event === 'expired')).toHaveLength(30);
+    expect(await store.list({}, clock.now())).toEqual([]);
+    // Each on its own would be two thousand: the host is asked once in five minutes at most, and once for all.
+    expect(attempts.length).toBeLessThanOrEqual((5 * DAY) / (5 * MINUTE) + 12);
+  });
+});
+
+describe('one destination with a long queue', () => {
+  test.each<[string, Partial<Outcome> | 'hangs']>([
+    ['dead', unreachable],
+    ['slow', 'hangs'],
+  ])('that is %s: a fresh message to another is delivered while thousands wait', async (_, change) => {
+    const pile = Array.from({ length: 3_000 }, () => message({ to: ['x@pile.example'] }));
+    await Promise.all(pile.map((each) => store.accept(each, terms)));
+    const hanging: (() => void)[] = [];
+    const { worker, events, attempts } = scene({
+      attempt: async (batch) => {
+        if (batch.domain === 'good.example') return everybody({})(batch);
+        if (change !== 'hangs') return everybody(change)(batch);
+        await new Promise<void>((resolve) => hanging.push(resolve));
+        return everybody({})(batch);
+      },
+    });
+    worker.start();
+    await until(() => attempts.length >= 5);
+    const begun = events.length;
+    await store.accept(message({ id: 'FRESH', to: ['x@good.example'] }), terms);
+    worker.wake();
+    await until(() => events.some(({ queueId }) => queueId === 'FRESH'));
+    // By count and not by the clock: no more than a few rounds of the others came before it.
+    expect(events.findIndex(({ queueId }) => queueId === 'FRESH') - begun).toBeLessThan(500);
+    expect(attempts.filter((each) => each.endsWith(' pile.example')).length).toBeLessThanOrEqual(6);
+    await running?.drain(0);
+    for (const go of hanging) go();
   });
 });

@@ -12,6 +12,7 @@ const EXCHANGE: ClientRule = {
   pins: [PIN, NEXT],
   tls: 'required',
   senders: ['example.nl', '*.example.nl'],
+  rate: null,
 };
 
 const CLEAR: Credentials = { secure: false, pin: null };

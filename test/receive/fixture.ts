@@ -28,6 +28,7 @@ export const ANYBODY: ClientRule = {
   pins: [],
   tls: 'optional',
   senders: ['*'],
+  rate: null,
 };
 
 export interface Accepted extends NewMessage {
