@@ -1,6 +1,7 @@
 /**
  * The embedded store: one SQLite database in a folder, worked on by a thread of its own. This is the side that the
- * relay talks to; a thread that dies is started again with the next request, and what it was asked meanwhile fails.
+ * relay talks to; a thread that dies is started again with the next request. What it was asked to write fails, because
+ * nobody knows whether it was written; what it was asked to read is asked once more.
  */
 
 import { createHash } from 'node:crypto';
@@ -135,6 +136,11 @@ interface Running {
   readonly ended: Promise<void>;
 }
 
+/** Whether what it was asked was done is not known. */
+class ThreadGone extends StoreError {}
+
+const READS: ReadonlySet<string> = new Set<keyof Requests>(['body', 'nextDue', 'count', 'list', 'show']);
+
 function createThread(options: Omit<ThreadData, 'successor'>): Thread {
   let owner: string | null = null;
   let lastLease = 0;
@@ -147,7 +153,7 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
     const workerData: ThreadData = { ...options, successor };
     const worker = new Worker(new URL('./sqlite-thread.ts', import.meta.url), { workerData, name: 'queue' });
     const waiting = new Map<number, Waiting>();
-    let death = new StoreError('the storage thread has ended');
+    let death = new ThreadGone('the storage thread has ended');
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
     const opened = Promise.withResolvers<void>();
     worker.on('message', (message: FromThread) => {
@@ -156,7 +162,7 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
       else for (const reply of message.replies) deliver(reply, waiting);
     });
     worker.on('error', (error) => {
-      death = new StoreError(`the storage thread has died: ${error instanceof Error ? error.message : String(error)}`);
+      death = new ThreadGone(`the storage thread has died: ${error instanceof Error ? error.message : String(error)}`);
     });
     worker.on('exit', () => {
       if (running === mine) running = null;
@@ -175,6 +181,15 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
   };
 
   const ask = async (name: string, ...args: readonly unknown[]): Promise<unknown> => {
+    try {
+      return await askThread(name, args);
+    } catch (error) {
+      if (error instanceof ThreadGone && READS.has(name)) return askThread(name, args);
+      throw error;
+    }
+  };
+
+  const askThread = async (name: string, args: readonly unknown[]): Promise<unknown> => {
     const { worker, waiting } = await current();
     const id = ++lastId;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();

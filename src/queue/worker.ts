@@ -222,7 +222,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
         return tell(batch, events, await store.settle(lease, settlements, notices));
       } catch (error) {
         log.error('the end of an attempt could not be stored', {
-          error,
+          error: wordsOf(error),
           queueId: batch.messageId,
           failures: ++failures,
         });

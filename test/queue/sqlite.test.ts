@@ -350,4 +350,41 @@ describe('the storage thread', () => {
     await Promise.all([other.close(), store.close()]);
     unsubscribe('worker_threads', onThread);
   });
+
+  test('when it dies with the answer to a claim, the mail is claimed again; claims that were heard of stay', async () => {
+    const threads: Worker[] = [];
+    const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
+    subscribe('worker_threads', onThread);
+    const store = await openSqliteStore({ folder, ...relay });
+    await store.recover('node-1');
+    for (const id of ['HEARD', 'UNHEARD']) await store.accept(message({ id }), terms);
+    const request = { ...everything, owner: 'node-1', limit: 1 };
+    const [heard] = await store.claim(request);
+    // The thread is stopped as its answer comes, before the store has seen it.
+    const [thread] = threads;
+    thread?.removeAllListeners('message');
+    thread?.once('message', () => void thread.terminate());
+    await expect(store.claim(request)).rejects.toThrow(/storage thread/);
+
+    const again = await store.claim({ ...everything, owner: 'node-1' });
+    const ids = [heard, ...again].map((claim) => claim?.batch.messageId);
+    expect(ids.toSorted()).toEqual(['HEARD', 'UNHEARD']);
+    await store.close();
+    unsubscribe('worker_threads', onThread);
+  });
+
+  test('when it dies while it reads, it is asked once more', async () => {
+    const threads: Worker[] = [];
+    const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
+    subscribe('worker_threads', onThread);
+    const store = await openSqliteStore({ folder, ...relay });
+    await store.accept(message({ id: 'READ' }), terms);
+    threads[0]?.removeAllListeners('message');
+    threads[0]?.once('message', () => void threads[0]?.terminate());
+    const head = await store.readHead('READ', 10);
+    expect(head).toHaveLength(10);
+    expect(threads).toHaveLength(2);
+    await store.close();
+    unsubscribe('worker_threads', onThread);
+  });
 });
