@@ -7,6 +7,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import type { Moved, QueueDesk, QueuedMessage, QueueEntry, QueueFilter } from '../model/queue.ts';
 import { isReasonCode, type ReasonCode } from '../model/reasons.ts';
 import { literalAddress, toDomain } from '../shared/domain-name.ts';
+import { harmless } from '../shared/harmless.ts';
 
 export interface QueueCommandParts {
   /**
@@ -42,7 +43,7 @@ export function queueCommand({ openStore }: QueueCommandParts): Command {
       desk = await openStore(options.config);
       process.exitCode = await work(desk);
     } catch (error) {
-      process.stderr.write(`dane-relay: ${printable(error instanceof Error ? error.message : String(error))}\n`);
+      process.stderr.write(`dane-relay: ${harmless(error instanceof Error ? error.message : String(error))}\n`);
       process.exitCode = exitCodeOf(error);
     } finally {
       await desk?.close();
@@ -65,7 +66,7 @@ export function queueCommand({ openStore }: QueueCommandParts): Command {
       atDesk(options, async (desk) => {
         const message = await desk.show(id, Date.now());
         if (!message) {
-          process.stderr.write(`dane-relay: no message ${printable(id)} waits in the queue\n`);
+          process.stderr.write(`dane-relay: no message ${harmless(id)} waits in the queue\n`);
           return 1;
         }
         print(options, jsonMessage(message), () => showText(message));
@@ -223,18 +224,11 @@ function movedText({ changed, delivering, held }: Moved, done: string): string {
 function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows) {
-    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, printable(cell).length);
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, harmless(cell).length);
   }
   const line = (row: readonly string[]): string =>
-    row
-      .map((cell, at) => (at === row.length - 1 ? printable(cell) : printable(cell).padEnd(widths[at] ?? 0)))
-      .join('  ');
+    row.map((cell, at) => (at === row.length - 1 ? harmless(cell) : harmless(cell).padEnd(widths[at] ?? 0))).join('  ');
   return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
-}
-
-/** Words of remote hosts and clients must not steer the terminal. */
-function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '?');
 }
 
 function minute(time: number): string {

@@ -2,6 +2,7 @@
  * The one way to say what became of mail and why. Log, bounce, command line and reports all print this object,
  * so that they cannot differ in wording.
  */
+import { harmless } from '../shared/harmless.ts';
 import type { RecipientResult } from './delivery.ts';
 import { type ReasonCode, reason, type Whose, whatNext } from './reasons.ts';
 
@@ -33,7 +34,7 @@ const NEXT: Readonly<Record<RecipientResult, string>> = {
   bounced: 'The message is returned to the sender.',
 };
 
-/** @param detail what was seen, in words without a full stop; may be empty */
+/** @param detail what was seen, in words without a full stop; may be empty, and may hold the words of strangers */
 export function verdictOf(code: ReasonCode, detail: string, status?: string): Verdict {
   const entry = reason(code);
   const effective = status ?? entry.status;
@@ -43,7 +44,7 @@ export function verdictOf(code: ReasonCode, detail: string, status?: string): Ve
     code,
     status: effective,
     result,
-    explanation: detail === '' ? `${says}.` : `${says}: ${detail}.`,
+    explanation: detail === '' ? `${says}.` : `${says}: ${harmless(detail)}.`,
     rfc: entry.rfc,
     remedy: REMEDY[entry.whose],
     next: NEXT[result],

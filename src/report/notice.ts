@@ -24,7 +24,7 @@ export interface NoticeEntry {
 
 export interface NoticeOptions {
   readonly hostname: string;
-  /** Of the part for people; the part for machines is English (RFC 3464 §2.1). */
+  /** Of the part for people; the part for machines is English. */
   readonly language: Language;
   /** The first octets of a queued message, at most `maxBytes`. */
   readonly readHead: (messageId: string, maxBytes: number) => Promise<Buffer>;
@@ -210,7 +210,7 @@ function typed(type: string, address: string, utf8: boolean): string {
   return `${type}; ${encoded}`;
 }
 
-/** The third part: the whole message or its header (RFC 6522 §3, RFC 6533 §4). */
+/** The third part: the whole message or its header (RFC 6522 §4, RFC 6533 §4). */
 function returned({ batch, original, full, utf8 }: Draft): Buffer {
   const end = original.indexOf('\r\n\r\n');
   const part = full || end < 0 ? original : original.subarray(0, end + 2);
