@@ -30,7 +30,7 @@ async function finish({ relay, host, greeted }: RelayScene): Promise<void> {
   await until(() => host.messages.at(-1)?.content.includes('the last') === true);
   const ids = (...kinds: readonly string[]) =>
     new Set(relay.events().flatMap(({ event, queueId }) => (queueId && kinds.includes(event) ? [queueId] : [])));
-  await until(() => ids('accepted').isSubsetOf(ids('delivered', 'bounced')));
+  await until(() => [...ids('accepted')].every((id) => ids('delivered', 'bounced').has(id)));
 }
 
 /** Octets of content as they were on the wire hold no newline that is not CRLF (RFC 5321 §2.3.8). */

@@ -53,6 +53,9 @@ export interface HostOptions extends Script {
   readonly underTls?: Script;
 }
 
+/** What is undefined goes back to the good day. */
+export type Changes = { readonly [Key in keyof HostOptions]?: HostOptions[Key] | undefined };
+
 export interface ReceivedMessage {
   /** Commands as they came: `MAIL FROM:<a@b> SIZE=3`. */
   readonly mail: string;
@@ -85,7 +88,7 @@ export interface SmtpHost {
   /** All commands of all conversations, joined for a short assertion. */
   readonly story: string;
   /** Changes the script for what comes. */
-  readonly change: (script: Partial<HostOptions>) => void;
+  readonly change: (script: Changes) => void;
   /** Says something unasked in every open conversation, or cuts them all. */
   readonly interject: (say: Say) => void;
   /** From the next DATA on nothing is read any more. */
@@ -136,7 +139,7 @@ export async function startSmtpHost(options: HostOptions = {}): Promise<SmtpHost
       return conversations.map(({ commands }) => commands.join(' | ')).join(' || ');
     },
     change: (changes) => {
-      script = { ...script, ...changes };
+      script = { ...script, ...changes } as HostOptions;
     },
     interject: (say) => {
       for (const talk of talks) talk.say(say);
