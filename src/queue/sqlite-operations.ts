@@ -30,6 +30,23 @@ export type BodyPlace =
 
 export type Action = 'retry' | 'hold' | 'release' | 'drop';
 
+/** A part of what an operator asked for: the recipients with these row numbers. */
+export interface Slice {
+  /** Beyond this one. */
+  readonly after: number;
+  /** This one at most; null, in the first slice, for the last there is now. */
+  readonly upTo: number | null;
+}
+
+export interface MovedSlice {
+  readonly moved: Moved;
+  /** What is left to do; null when that was all. */
+  readonly rest: Slice | null;
+}
+
+/** Recipients in one slice: some 10 ms in which nobody else can write. */
+const SLICE = 500;
+
 export interface Operations {
   readonly accept: (message: NewMessage, expiresAt: number) => void;
   /** Whether a claim could find anything: asked first, so that an idle relay does not write. */
@@ -42,7 +59,7 @@ export interface Operations {
   ) => 'settled' | 'lost';
   readonly giveBack: (leases: readonly string[]) => void;
   readonly extendLeases: (leases: readonly string[], until: number) => void;
-  readonly move: (action: Action, filter: QueueFilter, now: number) => Moved;
+  readonly move: (action: Action, filter: QueueFilter, now: number, slice: Slice) => MovedSlice;
   /** Leases of this owner that came after `lease`. */
   readonly takeBack: (owner: string, lease: number) => number;
   readonly isKnown: (messageId: string) => boolean;
@@ -134,6 +151,7 @@ export function createOperations(
   const lapsed = db.prepare<[number], { waiting: number }>(
     'SELECT count(*) AS waiting FROM recipient r JOIN lease l ON l.id = r.lease WHERE l.until <= ? AND r.held = 0',
   );
+  const lastRecipient = db.prepare<[], { id: number | null }>('SELECT max(id) AS id FROM recipient');
   const setDue = db.prepare('UPDATE recipient SET next_attempt = ?, asked_at = ? WHERE id = ?');
   const setHeld = db.prepare('UPDATE recipient SET held = ? WHERE id = ?');
 
@@ -232,6 +250,16 @@ export function createOperations(
       .all(...values);
   };
 
+  const sliceOf = (filter: QueueFilter, { after, upTo }: Slice): readonly EntryRow[] => {
+    const { where, values } = whereOf(filter);
+    return db
+      .prepare<unknown[], EntryRow>(
+        `SELECT ${ENTRY_COLUMNS} FROM message m JOIN recipient r ON r.message = m.seq LEFT JOIN lease l ON l.id = r.lease
+         ${where === '' ? 'WHERE' : `${where} AND`} r.id > ? AND r.id <= ? ORDER BY r.id LIMIT ${SLICE}`,
+      )
+      .all(...values, after, upTo);
+  };
+
   return {
     accept(message, expiresAt) {
       refuseWhenShort(message);
@@ -295,10 +323,12 @@ export function createOperations(
       for (const lease of leases) extendLease.run(until, Number(lease));
     },
 
-    move(action, filter, now) {
+    move(action, filter, now, { after, upTo }) {
+      const last = upTo ?? lastRecipient.get()?.id ?? 0;
+      const rows = sliceOf(filter, { after, upTo: last });
       const moved = { changed: 0, delivering: 0, held: 0 };
       const lanes = new Set<string>();
-      for (const row of entries(filter)) {
+      for (const row of rows) {
         const delivering = row.until !== null && row.until > now;
         if (delivering && (action === 'retry' || action === 'drop')) {
           moved.delivering++;
@@ -316,7 +346,8 @@ export function createOperations(
         moved.changed++;
       }
       for (const domain of lanes) refreshLane(domain);
-      return moved;
+      const end = rows.length < SLICE ? undefined : rows.at(-1);
+      return { moved, rest: end ? { after: end.recipient_id, upTo: last } : null };
     },
 
     takeBack(owner, lease) {

@@ -8,9 +8,12 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { pipeline, Readable, Transform } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Body, NewMessage } from '../model/message.ts';
+import type { Moved, QueueFilter } from '../model/queue.ts';
 import type { Failure, Reply, Request, Requests } from './sqlite-engine.ts';
+import type { Action, MovedSlice, Slice } from './sqlite-operations.ts';
 import type { FromThread, ThreadData, ToThread } from './sqlite-thread.ts';
 import { type Admission, type Store, StoreError, StoreFull, StoreMissing } from './store.ts';
 
@@ -23,6 +26,9 @@ export interface SqliteOptions {
   readonly reserveBytes?: number;
 }
 
+/** Between two slices, for others who want to write. */
+const BREATH_MS = 10;
+
 /**
  * @throws StoreMissing when a visitor finds no queue
  * @throws StoreError when the schema belongs to another release, or the database cannot be opened
@@ -31,6 +37,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
   const thread = createThread({ reserveBytes: null, ...options });
   await thread.open();
   const { ask } = thread;
+  const move = (action: Action) => async (filter: QueueFilter, now: number) => moveAll(ask, action, filter, now);
   return {
     accept: (message, { expiresAt }) => ask('accept', sendable(message), expiresAt),
     async claim(request) {
@@ -45,10 +52,10 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     count: (now) => ask('count', now),
     list: (filter, now) => ask('list', filter, now),
     show: (queueId, now) => ask('show', queueId, now),
-    retry: (filter, now) => ask('move', 'retry', filter, now),
-    hold: (filter, now) => ask('move', 'hold', filter, now),
-    release: (filter, now) => ask('move', 'release', filter, now),
-    drop: (filter, now) => ask('move', 'drop', filter, now),
+    retry: move('retry'),
+    hold: move('hold'),
+    release: move('release'),
+    drop: move('drop'),
     health: () => ask('health'),
     async recover(owner) {
       const recovered = await ask('recover', owner, 0);
@@ -72,6 +79,25 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     },
     close: thread.close,
   };
+}
+
+/**
+ * In slices, each with a commit of its own and a breath after it: a queue of fifty thousand can be dropped while mail
+ * comes in. What is accepted meanwhile is not reached.
+ */
+async function moveAll(ask: Ask, action: Action, filter: QueueFilter, now: number): Promise<Moved> {
+  let sum: Moved = { changed: 0, delivering: 0, held: 0 };
+  for (let slice: Slice | null = { after: 0, upTo: null }; slice; ) {
+    const { moved, rest }: MovedSlice = await ask('move', action, filter, now, slice);
+    sum = {
+      changed: sum.changed + moved.changed,
+      delivering: sum.delivering + moved.delivering,
+      held: sum.held + moved.held,
+    };
+    slice = rest;
+    if (slice) await sleep(BREATH_MS);
+  }
+  return sum;
 }
 
 /** Half a message is never handed out: the size is compared with what was accepted. */

@@ -10,6 +10,7 @@ import {
   type Notation,
   network,
   pin,
+  rate,
   size,
   via,
 } from '../../src/config/notation.ts';
@@ -39,6 +40,26 @@ describe('notations', () => {
     ['99999999999d', null],
   ])('duration %j', (text, ms) => {
     expect(read(anyDuration, text)).toBe(ms);
+  });
+
+  test.each([
+    ['10/s', { count: 10, period: 1_000 }],
+    ['100/m', { count: 100, period: 60_000 }],
+    ['2000/h', { count: 2_000, period: 3_600_000 }],
+    ['20000/d', { count: 20_000, period: 86_400_000 }],
+    ['0/m', null],
+    ['100', null],
+    ['100/min', null],
+    ['1.5/m', null],
+    ['-1/m', null],
+    ['9999999999/m', null],
+  ])('rate %j', (text, value) => {
+    expect(read(rate, text)).toEqual(value);
+  });
+
+  test('a rate in other words is told how to be written', () => {
+    expect(rate.read('100 per minute')).toMatchObject({ ok: false, nearest: '100/m' });
+    expect(rate.read('100/hour')).toMatchObject({ ok: false, nearest: '100/h' });
   });
 
   test.each([

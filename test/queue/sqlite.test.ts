@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -387,4 +388,37 @@ describe('the storage thread', () => {
     await store.close();
     unsubscribe('worker_threads', onThread);
   });
+});
+
+describe('a long queue in the hands of an operator', () => {
+  test.each(['hold', 'release', 'retry', 'drop'] as const)(
+    '%s goes in slices: mail comes in meanwhile',
+    async (action) => {
+      const store = await openSqliteStore({ folder, ...relay });
+      const to = Array.from({ length: 600 }, (_, at) => `p${at}@pile.example`);
+      for (let at = 0; at < 5; at++) await store.accept(message({ to }), terms);
+      if (action === 'release') await store.hold({}, MONDAY);
+      const visitor = await openSqliteStore({ folder, mode: 'visitor' });
+      let over = false;
+      const moving = visitor[action]({ domain: 'pile.example' }, MONDAY).finally(() => {
+        over = true;
+      });
+      let accepted = 0;
+      while (!over) {
+        await store.accept(message({ id: `IN${accepted}`, to: ['x@pile.example'] }), terms);
+        if (!over) accepted++;
+        await setTimeout(5);
+      }
+      // What came in before the first slice is reached, what came in later is not.
+      const { changed, ...left } = await moving;
+      expect(left).toEqual({ delivering: 0, held: 0 });
+      expect(changed).toBeGreaterThanOrEqual(3_000);
+      expect(changed).toBeLessThan(3_000 + accepted);
+      expect(accepted).toBeGreaterThan(1);
+      const { held } = await store.count(MONDAY);
+      expect(held).toBe(action === 'hold' ? changed : 0);
+      await visitor.close();
+      await store.close();
+    },
+  );
 });
