@@ -72,6 +72,8 @@ export function createBackoff(durationOf: (failures: number) => number): Backoff
     refusal(batch, now, askedAt) {
       const trouble = troubles.get(batch.domain);
       if (!trouble || trouble.failures < FAILURES_UNTIL_PUT_OFF || now >= trouble.until) return null;
+      // The clock was put back: how long it has been is not known.
+      if (now < trouble.lastFailure) return null;
       if (askedAt !== null && askedAt >= trouble.lastFailure) return null;
       const { outcome, lastFailure, until } = trouble;
       const when = new Date(lastFailure).toISOString();
@@ -85,7 +87,8 @@ export function createBackoff(durationOf: (failures: number) => number): Backoff
 
     putsOff(domain, now) {
       const trouble = troubles.get(domain);
-      return trouble !== undefined && trouble.failures >= FAILURES_UNTIL_PUT_OFF && now < trouble.until;
+      if (trouble === undefined || now < trouble.lastFailure) return false;
+      return trouble.failures >= FAILURES_UNTIL_PUT_OFF && now < trouble.until;
     },
 
     note(batch, outcomes, startedAt, now) {

@@ -71,6 +71,9 @@ export interface Operations {
   readonly body: (messageId: string, maxBytes: number | null) => BodyPlace;
 }
 
+/** A clock that goes back by less than this is being adjusted, in milliseconds. */
+const ADJUSTMENT_MS = 60_000;
+
 const WAITING = 'held = 0 AND lease IS NULL';
 
 /**
@@ -108,6 +111,9 @@ export function createOperations(
   );
   const laneGone = db.prepare('DELETE FROM lane WHERE domain = ?');
   const earliest = db.prepare<[string], { due: number | null }>(CLAIM_STATEMENTS.earliest);
+  const newest = db.prepare<[], { received_at: number }>('SELECT received_at FROM message ORDER BY seq DESC LIMIT 1');
+  const recipientsEarlier = db.prepare('UPDATE recipient SET next_attempt = next_attempt - ?');
+  const lanesEarlier = db.prepare('UPDATE lane SET due = due - ?');
   const anyLane = db.prepare('SELECT 1 FROM lane WHERE due <= ? LIMIT 1');
   const overdue = db.prepare<[number, string], { id: number }>(CLAIM_STATEMENTS.overdue);
   const dueLanes = db.prepare<[number, number], { domain: string }>(CLAIM_STATEMENTS.dueLanes);
@@ -226,6 +232,32 @@ export function createOperations(
     for (const domain of domains) refreshLane(domain);
   };
 
+  /** The latest time that the clock has shown here. */
+  let latest: number | null = null;
+
+  /** 0 for what is ordinary adjustment. */
+  const clockWentBackBy = (now: number): number => {
+    latest ??= newest.get()?.received_at ?? now;
+    if (latest - now > ADJUSTMENT_MS) return latest - now;
+    latest = Math.max(latest, now);
+    return 0;
+  };
+
+  /** What was put off by a clock that was ahead must not wait until the time has caught up with it. */
+  const followClock = (now: number): void => {
+    const by = clockWentBackBy(now);
+    if (by === 0) return;
+    const before = latest;
+    deeds.did({
+      undo: () => {
+        latest = before;
+      },
+    });
+    recipientsEarlier.run(by);
+    lanesEarlier.run(by);
+    latest = now;
+  };
+
   const claimOne = (domain: string, { owner, now, leaseMs }: ClaimRequest): Claim | null => {
     const next = head.get(domain, now);
     if (!next) return null;
@@ -266,10 +298,12 @@ export function createOperations(
       store(message, expiresAt);
     },
 
-    anythingDue: ({ now, owner }) => anyLane.get(now) !== undefined || overdue.get(now, owner) !== undefined,
+    anythingDue: ({ now, owner }) =>
+      clockWentBackBy(now) > 0 || anyLane.get(now) !== undefined || overdue.get(now, owner) !== undefined,
 
     claim(request) {
       const { now, owner, limit, perDomain, taken } = request;
+      followClock(now);
       for (const { id } of overdue.all(now, owner)) freeLease(id);
       // Domains that have all they may have can stand in front: so many rows more may have to be looked at.
       const lanes = dueLanes.all(now, limit + taken.size).map(({ domain }) => domain);
