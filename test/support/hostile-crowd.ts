@@ -54,7 +54,7 @@ const MANNERS: readonly Manner[] = [
   flood(MEBIBYTE, DATA),
   flood(HEADERS, DATA),
   flood(Buffer.from('Received: x\r\n'.repeat(50_000)), DATA),
-  flood(Buffer.from('.\r\n\r\n..\r\n'.repeat(50_000)), DATA),
+  flood(Buffer.from('..\r\n\r\n...\r\n'.repeat(50_000)), DATA),
   says('GET / HTTP/1.1\r\nHost: x\r\n\r\n'),
   says(Buffer.from('160301020001000001fc0303', 'hex')),
   says('STARTTLS\r\nEHLO x\r\nMAIL FROM:<evil@in.test>\r\n'),
