@@ -20,7 +20,7 @@ import { createReceiver, type IntakeRules } from '../receive/server.ts';
 import { attempt, type Stages } from '../relay.ts';
 import { createLogger, type RelayLog } from '../report/log.ts';
 import { createMetrics } from '../report/metrics.ts';
-import { createNoticeMaker } from '../report/notice.ts';
+import { createNoticeMaker, type MakeNotice } from '../report/notice.ts';
 import type { TrustState } from '../route/trust.ts';
 import { systemClock as clock } from '../shared/clock.ts';
 import { createClockDoubt } from '../shared/clock-doubt.ts';
@@ -119,16 +119,13 @@ async function startParts(config: Config, notes: readonly string[], file: string
       newest.decide(recipient, outcome, { ...rest, batch: younger(batch, clockDoubt()) }),
     backoff: (failures) => newest.backoff(failures),
   };
+  const noticesIn = ({ notices: { language } }: Config): MakeNotice =>
+    createNoticeMaker({ hostname, language, readHead: store.readHead, newId: newQueueId, clock });
+  let makeNotice = noticesIn(config);
   const worker = createWorker({
     store,
     attempt: (batch) => attempt(batch, stages),
-    makeNotice: createNoticeMaker({
-      hostname,
-      language: config.notices.language,
-      readHead: store.readHead,
-      newId: newQueueId,
-      clock,
-    }),
+    makeNotice: (...about) => makeNotice(...about),
     schedule,
     clock,
     ...workerLimits(config),
@@ -180,6 +177,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
     log.setLevel(next.log.level);
     stages = stagesFor(next);
     newest = createSchedule(next.queue);
+    makeNotice = noticesIn(next);
     grace = next.shutdownGrace;
   });
   reloadOnHangup(reloader);
