@@ -4,8 +4,9 @@
  * Only the command that was asked for is loaded, so that a short answer comes in a short time.
  */
 import './shared/node-version.ts';
-import type { Command } from 'commander';
 import { createProgram, runProgram } from './cli/program.ts';
+
+type Command = Parameters<typeof createProgram>[0][number];
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => {
