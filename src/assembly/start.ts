@@ -276,10 +276,7 @@ interface Greeting {
 /** A few lines for whoever started it by hand; the log on stdout stays JSON. */
 function greet({ config, file, pin, madeNow, notes, admin, trust }: Greeting): void {
   const listeners = config.listen.map(({ address, port, tls }) => `${address}:${port} (${tls})`).join(', ');
-  const missing = [
-    ...(config.clients.length === 0 ? ['no client is named in the configuration, so nobody may send yet'] : []),
-    ...(trust.kind === 'proven' ? [] : [trustInWords(trust)]),
-  ];
+  const ready = trust.kind === 'proven' && config.clients.length > 0;
   const lines = [
     `dane-relay ${config.hostname}`,
     `  configuration  ${file ?? 'none: safe defaults'}`,
@@ -289,8 +286,8 @@ function greet({ config, file, pin, madeNow, notes, admin, trust }: Greeting): v
     `  state          ${config.state}`,
     `  admin          http://${admin.address}:${admin.port}/readyz`,
     ...notes.map((note) => `  note           ${note}`),
-    ...(missing.length === 0 ? ['  ready: it can take and deliver mail'] : []),
-    ...missing.map((each) => `  missing        ${each}`),
+    ...(trust.kind === 'proven' ? [] : [`  missing        ${trustInWords(trust)}`]),
+    ...(ready ? ['  ready: it can take and deliver mail'] : []),
   ];
   process.stderr.write(`${lines.join('\n')}\n`);
 }
