@@ -13,7 +13,7 @@ import Database from 'better-sqlite3';
 import { type Lab, startLab } from '../../lab/lab.ts';
 import { type LogEvent, type RunningRelay, startRelay } from '../../lab/relay.ts';
 import { WORLD } from '../../lab/world.ts';
-import { type CrashPlan, HOST_STEPS, STORE_STEPS, type Step } from '../support/crash-steps.ts';
+import { type CrashPlan, HOST_STEPS, SPOOL_STEPS, STORE_STEPS, type Step } from '../support/crash-steps.ts';
 import { type Chance, cutPower, deedsIn } from '../support/power-cut.ts';
 import { type Account, type Copy, doubles, type Handed, owed, unheard, wrongs } from './ledger.ts';
 import { GOOD, HESITANT, handIn, letter, REFUSING } from './letters.ts';
@@ -201,6 +201,7 @@ export async function startLives(chance: Chance): Promise<Lives> {
         await writing;
       }
     }
+    if (isInside(death.step) && !hasDied()) throw new Error(`it died, but not at "${death.step}":\n${relay.output()}`);
     // What the dead relay had sent is still read by the hosts.
     await sleep(30);
     collect(life, running);
@@ -294,6 +295,11 @@ function leftBehind(state: string): readonly string[] {
   } finally {
     db.close();
   }
+}
+
+/** Whether the relay is killed from within: then its diary must say so. */
+function isInside(step: Step): boolean {
+  return [...SPOOL_STEPS, ...STORE_STEPS].some((each) => each === step);
 }
 
 /** Steps at which the storage thread can die alone. */
