@@ -64,6 +64,8 @@ export function createTrust({
   let confirming: Promise<boolean> | null = null;
   /** By a clock that does not leap. */
   let provenAt = 0;
+  /** Ends the pause before the next test: a proof that was lost under way is looked for sooner than one that holds. */
+  let pause = new AbortController();
 
   const test = async (): Promise<TrustState> => {
     const [good, ...bad] = await Promise.all([
@@ -73,6 +75,7 @@ export function createTrust({
     const before = state;
     state = judgeProof({ name: signed, answer: good }, bad);
     if (state.kind === 'proven') provenAt = performance.now();
+    else if (before.kind === 'proven') pause.abort();
     if (!closing.signal.aborted && JSON.stringify(state) !== JSON.stringify(before)) onChange?.(state, before);
     return state;
   };
@@ -98,7 +101,11 @@ export function createTrust({
   };
   const goOn = async (): Promise<void> => {
     while (!closing.signal.aborted) {
-      await clock.sleep(state.kind === 'proven' ? everyMs : soonMs, closing.signal);
+      const wasProven = state.kind === 'proven';
+      pause = new AbortController();
+      await clock.sleep(wasProven ? everyMs : soonMs, AbortSignal.any([closing.signal, pause.signal]));
+      // Lost while we slept: that was a test already, and the next one is due soon.
+      if (wasProven && pause.signal.aborted) continue;
       if (!closing.signal.aborted) await check();
     }
   };

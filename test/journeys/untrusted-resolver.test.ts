@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { runCommand } from '../../lab/relay.ts';
+import { freePort, runCommand } from '../../lab/relay.ts';
 import { goodHost } from '../../lab/world.ts';
 import { type FakeDns, startFakeDns } from '../support/fake-dns.ts';
 import { temporaryFolder } from '../support/route-lab.ts';
@@ -13,8 +13,12 @@ import { arrived, type Journey, startJourney, told } from './support.ts';
 let journey: Journey;
 /** The lab's resolver as one sees it that does not validate: all answers, none of them with AD. */
 let forgetful: FakeDns;
+let validates = false;
 beforeAll(async () => {
-  journey = await startJourney([goodHost('office.test'), goodHost('good.test'), goodHost('exempt.test')], () => ({}));
+  journey = await startJourney(
+    [goodHost('office.test'), goodHost('good.test'), goodHost('exempt.test'), goodHost('later.test')],
+    () => ({}),
+  );
   const { address, port } = journey.lab.dns.server;
   forgetful = await startFakeDns(async ({ octets }) => {
     const socket = createSocket('udp4');
@@ -22,7 +26,7 @@ beforeAll(async () => {
     const [answer]: Buffer[] = await once(socket, 'message');
     socket.close();
     if (!answer) return null;
-    answer.writeUInt16BE(answer.readUInt16BE(2) & ~0x20, 2);
+    if (!validates) answer.writeUInt16BE(answer.readUInt16BE(2) & ~0x20, 2);
     return answer;
   });
 });
@@ -45,6 +49,34 @@ test('POL-07 DNS-17 DNS-15 a resolver that does not validate: said at start, mai
   await relay.mail('exempt.test');
   expect(told(await relay.attempt('exempt.test'))).toMatch(/^delivered encrypted-opportunistic/);
   expect(arrived(lab, 'exempt.test')).toHaveLength(1);
+});
+
+test('DNS-17 a resolver that stops validating under way: the next message waits already, is told, and leaves when it does again', async () => {
+  const { lab } = journey;
+  const admin = `127.0.0.1:${await freePort()}`;
+  const readiness = async (): Promise<number> => (await fetch(`http://${admin}/readyz`)).status;
+  validates = true;
+  const relay = await journey.relay({
+    resolver: { ...lab.resolver, address: `127.0.0.1:${forgetful.server.port}` },
+    queue: { retry: ['1h'] },
+    admin: { listen: admin },
+  });
+  await relay.mail('good.test');
+  expect(told(await relay.attempt('good.test'))).toMatch(/^delivered dane-ee authenticated/);
+  expect(await readiness()).toBe(200);
+
+  validates = false;
+  // A proof covers the second after it.
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  await relay.mail('later.test');
+  expect(told(await relay.attempt('later.test'))).toMatch(/^deferred 4\.4\.3 (?:resolver-untrusted|mx-lookup-failed)$/);
+  expect(lab.contacts('mx.later.test')).toEqual([]);
+  await expect.poll(readiness).toBe(503);
+
+  validates = true;
+  await expect.poll(readiness, { timeout: 20_000 }).toBe(200);
+  expect((await relay.running.command('queue', 'retry', '--domain', 'later.test')).status).toBe(0);
+  expect(told(await relay.attempt('later.test', 2))).toMatch(/^delivered dane-ee authenticated/);
 });
 
 test('POL-07 DNS-15 a resolver on another machine: the relay does not start, and says where the mistake is', async () => {
