@@ -12,7 +12,7 @@ import { readTextFile } from './read-file.ts';
 import { NOT_YET } from './schema.ts';
 
 /** Variables are looked at when they begin like this; others belong to somebody else. */
-export const PREFIX = 'DANE_RELAY_';
+const PREFIX = 'DANE_RELAY_';
 /** Names the configuration file. */
 export const CONFIG_VARIABLE = `${PREFIX}CONFIG`;
 

@@ -18,7 +18,7 @@ import { readTextFile } from './read-file.ts';
 import { schema, type Written } from './schema.ts';
 
 /** Where the configuration is looked for when nobody names a file. */
-export const USUAL_FILE = 'config/relay.yaml';
+const USUAL_FILE = 'config/relay.yaml';
 
 export interface LoadRequest {
   /** As it was named on the command line; null to take `DANE_RELAY_CONFIG`, else config/relay.yaml if there is one. */

@@ -46,7 +46,7 @@ export function mistake({ file, place }: Origin, path: Path, { message, expected
 }
 
 /** `clients[0].pins[1]`; a key that is no plain word is quoted. */
-export function pathText(path: Path): string {
+function pathText(path: Path): string {
   return path
     .map((step, index) => {
       if (typeof step === 'number') return `[${step}]`;

@@ -15,7 +15,7 @@ import { BATCH_COLUMNS, type BatchRow, batchFrom, ENTRY_COLUMNS, type EntryRow, 
 import { type Admission, type Claim, type ClaimRequest, type Settlement, StoreError, StoreFull } from './store.ts';
 
 /** Bodies up to this size live in the database: 256 KiB. */
-export const LARGEST_IN_DATABASE = 256 * 1024;
+const LARGEST_IN_DATABASE = 256 * 1024;
 
 /** Where the octets of a message are. */
 export type BodyPlace =

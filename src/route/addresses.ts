@@ -38,7 +38,7 @@ type Found = Extract<DnsAnswer<string>, { kind: 'found' }>;
  * Whether the CNAME at the name itself must be asked for: the addresses are insecure and were found behind an alias,
  * which may be signed even so (RFC 7672 §2.1.3).
  */
-export function needsAlias(hostName: string, families: Families): boolean {
+function needsAlias(hostName: string, families: Families): boolean {
   const found = foundIn(families);
   return found.length > 0 && !found.some(({ secure }) => secure) && found.some(({ name }) => name !== hostName);
 }

@@ -87,11 +87,6 @@ export function publicKeyAlgorithm(spki: Buffer): Der | null {
   return algorithm;
 }
 
-/** SubjectPublicKeyInfo of a certificate, as it is encoded there; null when `raw` is not exactly one certificate. */
-export function publicKeyInfo(raw: Buffer): Buffer | null {
-  return readCertificate(raw)?.spki ?? null;
-}
-
 /** Digests that matching types stand for (RFC 6698 §2.1.3). */
 export const DIGESTS: Readonly<
   Partial<Record<number, { readonly name: 'sha256' | 'sha512'; readonly octets: number }>>
