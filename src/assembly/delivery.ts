@@ -1,8 +1,8 @@
 /** Joins delivery with the certificates' judge and the queue's bodies. */
-import type { Readable } from 'node:stream';
 import type { Config } from '../config/config.ts';
 import { createDeliverer, type Deliverer, type DelivererLimits } from '../deliver/deliverer.ts';
 import type { Logger } from '../model/events.ts';
+import type { StoredBody } from '../model/message.ts';
 import { judgeChain } from '../policy/dane/match.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Parts } from '../shared/parts.ts';
@@ -13,7 +13,7 @@ import type { Parts } from '../shared/parts.ts';
  */
 export function openDeliverer(
   config: Config,
-  openBody: (messageId: string) => Promise<Readable>,
+  openBody: (messageId: string) => Promise<StoredBody>,
   patienceMs: number | null,
   log: Logger,
   parts: Parts,

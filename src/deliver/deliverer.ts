@@ -9,9 +9,9 @@
  * Nothing that a remote host does makes a promise reject here. A fault of our own leaves the message waiting.
  */
 import { createHash } from 'node:crypto';
-import type { Readable } from 'node:stream';
 import type { ConnectionFacts, Visit, VisitRequest } from '../model/delivery.ts';
 import type { Logger } from '../model/events.ts';
+import type { StoredBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
 import { type Dialled, type Dialling, dial, type Judge, type Target } from './connect.ts';
 import { Ledger } from './outcomes.ts';
@@ -31,7 +31,7 @@ export interface DelivererOptions extends DelivererLimits {
   /** What we say in EHLO. */
   readonly hostname: string;
   /** Opens the stored octets of a message: CRLF newlines, `content.size` octets or more. */
-  readonly openBody: (messageId: string) => Promise<Readable>;
+  readonly openBody: (messageId: string) => Promise<StoredBody>;
   readonly judge: Judge;
   /** Address to connect from, for hosts of the same family. */
   readonly localAddress?: string;

@@ -9,8 +9,8 @@
  *
  * Once the final dot is on its way no other address may be asked, because the host may have the message already.
  */
-import type { Readable } from 'node:stream';
 import type { VisitRequest } from '../model/delivery.ts';
+import type { StoredBody } from '../model/message.ts';
 import { ConnectionFailure } from './connection-failure.ts';
 import { type AddressedRecipient, type Extensions, planTransaction } from './envelope.ts';
 import { Ledger, maybeTwice, refusal, refusedRecipient, type Transaction, unexpected } from './outcomes.ts';
@@ -32,7 +32,7 @@ interface Line {
 export async function transact(
   line: Line,
   request: VisitRequest,
-  openBody: (messageId: string) => Promise<Readable>,
+  openBody: (messageId: string) => Promise<StoredBody>,
 ): Promise<Transaction> {
   const ledger = new Ledger(request);
   const plan = planTransaction(request.batch, line.extensions);
@@ -40,7 +40,7 @@ export async function transact(
   for (const { recipient, obstacle } of plan.unsendable) ledger.note(recipient, obstacle);
   if (plan.recipients.length === 0) return ledger.settled();
 
-  let body: Readable;
+  let body: StoredBody;
   try {
     body = await openBody(request.batch.messageId);
   } catch (error) {
@@ -48,11 +48,11 @@ export async function transact(
     return ledger.settleOthers({ code: 'stored-message-unreadable', detail: why });
   }
   // It may fail while nobody reads it yet; sendBody finds out.
-  body.on('error', () => undefined);
+  if (body.kind === 'stream') body.stream.on('error', () => undefined);
   try {
     return await converse(line, request, plan.mail, plan.recipients, body, ledger);
   } finally {
-    body.destroy();
+    if (body.kind === 'stream') body.stream.destroy();
   }
 }
 
@@ -61,7 +61,7 @@ async function converse(
   { batch }: VisitRequest,
   mailLine: string,
   recipients: readonly AddressedRecipient[],
-  body: Readable,
+  body: StoredBody,
   ledger: Ledger,
 ): Promise<Transaction> {
   const conversation = new Conversation(connection, extensions.has('PIPELINING'), [

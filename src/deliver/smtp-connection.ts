@@ -7,10 +7,11 @@
  * goes wrong ends the connection and is told once to everybody who waits, as a ConnectionFailure.
  */
 import { isIP, Socket } from 'node:net';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionOptions } from 'nodemailer/lib/smtp-connection';
 import DataStream from 'nodemailer/lib/smtp-connection/data-stream.js';
+import type { StoredBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
 import { ConnectionFailure } from './connection-failure.ts';
 import { isRefusal, type Reply, ReplyReader, sanitise, statusOf, textOf } from './replies.ts';
@@ -177,7 +178,8 @@ export class SmtpConnection extends Base {
    *
    * @throws ConnectionFailure (rejects), `stored-message-unreadable` when the body could not be read
    */
-  async sendBody(body: Readable, size: number): Promise<Reply> {
+  async sendBody(stored: StoredBody, size: number): Promise<Reply> {
+    const body = stored.kind === 'stream' ? stored.stream : Readable.from([stored.bytes], { objectMode: false });
     const { timeouts } = this.#options;
     const dots = new DataStream();
     const reply = this.#expect('final');

@@ -1,4 +1,5 @@
 /** A message and its envelope, as the stages hand them to each other. */
+import type { Readable } from 'node:stream';
 import type { ReasonCode } from './reasons.ts';
 
 export type Notify = 'never' | 'success' | 'failure' | 'delay';
@@ -42,6 +43,11 @@ export type Body =
       /** SHA-256 of what was written; the store reads the file when it is not told. */
       readonly sha256?: Uint8Array;
     };
+
+/** Octets of an accepted message on their way out: in one piece where they are in memory anyway, else as they are read. */
+export type StoredBody =
+  | { readonly kind: 'memory'; readonly bytes: Buffer }
+  | { readonly kind: 'stream'; readonly stream: Readable };
 
 export interface NewMessage {
   /** Queue id: 1 to 32 characters of `[0-9A-Za-z]`, unique for the life of the store. */

@@ -17,8 +17,7 @@
  * too: recipients leave in the same commit that brings their bounce, so neither is lost and neither is doubled. At
  * worst a recipient gets a message twice: after a crash in `delivering` nobody can know whether the host had said 250.
  */
-import type { Readable } from 'node:stream';
-import type { Batch, NewMessage } from '../model/message.ts';
+import type { Batch, NewMessage, StoredBody } from '../model/message.ts';
 import type { QueueDesk } from '../model/queue.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 
@@ -119,9 +118,9 @@ export interface Store extends QueueDesk {
 
   /**
    * The octets of a message as they were accepted. Rejects when it is gone or its body is not whole; where octets have
-   * changed on the disk, the stream breaks off with a StoreError at the latest where its end would be.
+   * changed on the disk, a stream breaks off with a StoreError at the latest where its end would be.
    */
-  readonly openBody: (messageId: string) => Promise<Readable>;
+  readonly openBody: (messageId: string) => Promise<StoredBody>;
   /** The first octets of a message. */
   readonly readHead: (messageId: string, maxBytes: number) => Promise<Buffer>;
 

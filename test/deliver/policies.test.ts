@@ -8,6 +8,7 @@ import { describe, expect, test } from 'vitest';
 import { dial } from '../../src/deliver/connect.ts';
 import { createDeliverer } from '../../src/deliver/deliverer.ts';
 import { DEFAULT_TIMEOUTS } from '../../src/deliver/timeouts.ts';
+import type { StoredBody } from '../../src/model/message.ts';
 import type { HostOptions } from '../support/smtp-host.ts';
 import { startSmtpHost } from '../support/smtp-host.ts';
 import { dane, encrypt, judge, MESSAGE, may, other, own, quiet, recordFor, scene, soon, tls, told } from './scene.ts';
@@ -250,7 +251,10 @@ test('TLS-08 INJ-01 octets in the clear after the 220 end it under may too, and 
 
 test('CONN-11 closed in the middle of the data after a proof: another attempt, under the same policy again', async () => {
   const part = Buffer.alloc(72_000, 'x'.repeat(70).concat('\r\n'));
-  const openBody = async (): Promise<Readable> => Readable.from(new Array(100).fill(part));
+  const openBody = async (): Promise<StoredBody> => ({
+    kind: 'stream',
+    stream: Readable.from(new Array(100).fill(part)),
+  });
   const closing = { early: { close: '' }, earlyAfter: 1000 };
   const content = { size: 100 * part.length };
   const { deliver, host } = await scene({ host: closing, content, deliverer: { openBody } });

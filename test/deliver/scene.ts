@@ -1,6 +1,5 @@
 /** A good day of delivery to one host on loopback, with one thing changed. */
 import { createHash, X509Certificate } from 'node:crypto';
-import { Readable } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { type Identity, selfSigned } from '../../lab/certificates.ts';
 import type { Judge } from '../../src/deliver/connect.ts';
@@ -76,7 +75,7 @@ export async function scene(changes: Changes = {}): Promise<Scene> {
   const host = await startSmtpHost({ tls, ...changes.host });
   const deliverer = createDeliverer({
     hostname: 'relay.example.nl',
-    openBody: async () => Readable.from([message]),
+    openBody: async () => ({ kind: 'memory', bytes: message }),
     judge,
     log: quiet,
     ...changes.deliverer,

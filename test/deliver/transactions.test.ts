@@ -1,6 +1,7 @@
 import { PassThrough, Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import type { Outcome, Visit } from '../../src/model/delivery.ts';
+import type { StoredBody } from '../../src/model/message.ts';
 import type { HostOptions } from '../support/smtp-host.ts';
 import { type Changes, dane, MESSAGE, may, scene, soon, told } from './scene.ts';
 
@@ -221,7 +222,7 @@ test('replies are made harmless and short', async () => {
 describe('in the middle of the data', () => {
   const part = Buffer.alloc(72_000, 'x'.repeat(70).concat('\r\n'));
   const big = { content: { size: 100 * part.length } };
-  const parts = async (): Promise<Readable> => Readable.from(new Array(100).fill(part));
+  const parts = async (): Promise<StoredBody> => ({ kind: 'stream', stream: Readable.from(new Array(100).fill(part)) });
 
   test('a refusal counts, and the connection is left', async () => {
     const host = { ...PLAIN, early: '552 5.3.4 too big', earlyAfter: 1000 };
@@ -252,19 +253,22 @@ describe('in the middle of the data', () => {
 });
 
 describe('a message that cannot be read is never finished', () => {
-  const failing = (why: (body: PassThrough) => void) => async (): Promise<Readable> => {
+  const failing = (why: (body: PassThrough) => void) => async (): Promise<StoredBody> => {
     const body = new PassThrough();
     body.write(MESSAGE);
     setImmediate(() => why(body));
-    return body;
+    return { kind: 'stream', stream: body };
   };
 
-  test.each<[string, () => Promise<Readable>]>([
+  test.each<[string, () => Promise<StoredBody>]>([
     ['it cannot be opened', async () => Promise.reject(new Error('disk on fire'))],
     ['it fails on the way', failing((body) => body.destroy(new Error('disk on fire')))],
     ['it is closed on the way', failing((body) => body.destroy())],
     ['it is shorter than it was', failing((body) => body.end('cut'))],
-    ['it fails before it is read', async () => new Readable({ read() {} }).destroy(new Error('disk on fire'))],
+    [
+      'it fails before it is read',
+      async () => ({ kind: 'stream', stream: new Readable({ read() {} }).destroy(new Error('disk on fire')) }),
+    ],
   ])('%s', async (_, openBody) => {
     for (const host of [PLAIN, PIPELINED]) {
       const { story, messages } = await run({ host, content: { size: 1000 }, deliverer: { openBody } });
@@ -290,8 +294,10 @@ describe('SMUG-02 SMUG-03 SMUG-05 what arrives is what was stored', () => {
       (cut) => () => [message.subarray(0, cut), message.subarray(cut)].filter((b) => b.length > 0),
     );
     let next = 0;
-    const openBody = async (): Promise<Readable> =>
-      Readable.from(openings[next++ % openings.length]?.() ?? [message], { objectMode: false });
+    const openBody = async (): Promise<StoredBody> => ({
+      kind: 'stream',
+      stream: Readable.from(openings[next++ % openings.length]?.() ?? [message], { objectMode: false }),
+    });
     const { deliver, host } = await scene({ host: PIPELINED, policy: may, message, deliverer: { openBody } });
     for (const _cut of cuts) expect(told(await deliver())).toBe('delivered 2.0.0 remote-accepted');
     const expected = text.endsWith('\r\n') || text === '' ? text : `${text}\r\n`;

@@ -74,8 +74,10 @@ export const waits = (recipientId: number, nextAttempt: number): Settlement & { 
 });
 
 export async function octetsOf(store: Store, queueId: string): Promise<Buffer> {
+  const body = await store.openBody(queueId);
+  if (body.kind === 'memory') return body.bytes;
   const chunks: Buffer[] = [];
-  for await (const chunk of await store.openBody(queueId)) chunks.push(chunk as Buffer);
+  for await (const chunk of body.stream) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
 }
 

@@ -6,10 +6,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openSqliteStore } from '../../src/queue/sqlite.ts';
+import { octetsOf } from './good-day.ts';
 
 const NOW = Date.UTC(2026, 10, 2);
 const FIXTURES = readdirSync('test/queue').filter((name) => /^schema-\d+\.sql$/.test(name));
@@ -56,8 +56,8 @@ test.each(FIXTURES)('%s: what waited, was held or was being delivered is all the
       'FIRST eve@one.test waiting',
       'SECOND dave@three.test held',
     ]);
-    expect(await text(await store.openBody('FIRST'))).toBe('Subject: one\r\n\r\nfirst\r\n');
-    expect(await text(await store.openBody('SECOND'))).toBe('Subject: two\r\n\r\nsecond\r\n');
+    expect(String(await octetsOf(store, 'FIRST'))).toBe('Subject: one\r\n\r\nfirst\r\n');
+    expect(String(await octetsOf(store, 'SECOND'))).toBe('Subject: two\r\n\r\nsecond\r\n');
     expect((await store.show('SECOND', NOW))?.envelope).toMatchObject({ sender: '', ret: 'full', envid: 'x=y' });
     await store.release({}, NOW);
     const claims = await store.claim({
