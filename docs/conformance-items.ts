@@ -280,6 +280,10 @@ EXT-05 | RFC 1870 §4 | SIZE is heeded, 0 is no limit, and only 354 starts the d
 IDN-01 | RFC 5890 §2.3 | names are A-labels in lower case wherever they are used
 IDN-02 | RFC 1035 §2.3.4 | names that DNS cannot hold are refused before it is asked
 
+# TLS reports
+RPT-05 | RFC 8460 §4.3 | every TLS session counts once, as a success or as a failure; a kept connection is not counted again
+RPT-13 | RFC 8460 §3 | report mail is handed over whatever becomes of TLS, is not counted itself, and makes no notice
+
 # Traps of Node and of libraries: the chain
 NODE-01 | | a chain that was built, sorted or added to is never judged
 NODE-02 | | the chain is read once, first, and in the order of the wire

@@ -8,17 +8,25 @@
  *   decide        how must it prove itself before it gets mail?    RFC 7672 §2.2
  *   deliver       hand the message over under that policy          RFC 5321 §3.3, RFC 3207
  *   passOver      tell whoever wants to know that a host was of no use
+ *   sessionEnded  and how each try to have a TLS session ended        RFC 8460 §4.3
  *
  * The stages do not know each other. This file is the only place that knows their order, and the only place that
  * turns "this host did not work" into "try the next one". Whatever is not known stops here: a host whose records
  * could not be looked up is not dialled, and when no host is left the message waits.
  */
-import type { ConnectionFacts, Outcome, Visit, VisitRequest } from './model/delivery.ts';
+import type { ConnectionFacts, Outcome, SessionEnd, Visit, VisitRequest } from './model/delivery.ts';
 import type { MailEvent } from './model/events.ts';
-import type { Batch } from './model/message.ts';
+import { type Batch, TLS_REPORTER } from './model/message.ts';
 import { type ReasonCode, whatNext } from './model/reasons.ts';
 import type { Location, MailHost, MxFacts, NextHop, Route, Trouble } from './model/route.ts';
-import type { Destination, HostFacts, HostPlan, TlsaFindings, TlsPolicy } from './model/tls-policy.ts';
+import {
+  type Destination,
+  type HostFacts,
+  type HostPlan,
+  type TlsaFindings,
+  type TlsPolicy,
+  withoutDemands,
+} from './model/tls-policy.ts';
 import { verdictOf } from './model/verdict.ts';
 
 /** What has to be known of a domain before anything is dialled. */
@@ -37,6 +45,8 @@ export interface Lookups {
 export interface Stages extends Lookups {
   readonly deliver: (request: VisitRequest) => Promise<Visit>;
   readonly passOver: (batch: Batch, trouble: Trouble, facts: Partial<MailEvent>) => void;
+  /** Absent while nobody counts. Must neither take time nor throw. */
+  readonly sessionEnded?: (end: SessionEnd) => void;
 }
 
 /** Addresses dialled in one attempt, over all hosts. RFC 5321 §5.1 asks for two at least. */
@@ -44,9 +54,18 @@ const VISITS_AT_MOST = 8;
 
 /** Resolves to exactly one outcome per recipient. Rejects only for bugs, never for a remote fault. */
 export async function attempt(batch: Batch, stages: Stages): Promise<readonly Outcome[]> {
-  const destination = stages.destination(batch.domain);
+  const isReport = batch.client === TLS_REPORTER;
+  const wanted = stages.destination(batch.domain);
+  const destination = isReport ? withoutDemands(wanted) : wanted;
   const way = await findWay(destination, stages);
-  if (way.kind === 'dead-end') return forEveryone(batch, way.trouble, factsOf(way.mx, null, null));
+  // A report that were counted in the next one would never let them end (RFC 8460 §3).
+  const tell = (end: Pick<SessionEnd, 'plan' | 'dialled' | 'trouble'>): void => {
+    if (!isReport) stages.sessionEnded?.({ destination, mx: way.mx, ...end });
+  };
+  if (way.kind === 'dead-end') {
+    tell({ plan: null, dialled: null, trouble: way.trouble });
+    return forEveryone(batch, way.trouble, factsOf(way.mx, null, null));
+  }
 
   const troubles = new Map<Trouble, Partial<MailEvent>>();
   const note = (trouble: Trouble, facts: Partial<MailEvent>): void => {
@@ -59,6 +78,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
     const plan = await planHost(destination, way.mx, host, stages);
     const { policy } = plan;
     if (policy.kind === 'skip') {
+      tell({ plan, dialled: null, trouble: policy.trouble });
       note(policy.trouble, factsOf(way.mx, plan, null));
       continue;
     }
@@ -66,6 +86,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
       if (visits++ >= VISITS_AT_MOST) break;
       const { nextHop } = destination;
       const visit = await stages.deliver({ batch, nextHop, host, address, port: nextHop.port, policy });
+      if (visit.opened) tell({ plan, dialled: { ...visit, opened: visit.opened }, trouble: null });
       const facts = factsOf(way.mx, plan, visit.connection);
       if (visit.kind === 'settled') return visit.outcomes.map((outcome) => withFacts(outcome, visit.connection, facts));
       const trouble = { host: host.name, address, ...visit.trouble };

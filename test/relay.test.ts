@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { clientName } from '../src/config/notation.ts';
 import type { Visit } from '../src/model/delivery.ts';
-import type { Batch, QueuedRecipient } from '../src/model/message.ts';
+import { type Batch, type QueuedRecipient, TLS_REPORTER } from '../src/model/message.ts';
 import type { ReasonCode } from '../src/model/reasons.ts';
 import type { Location, MailHost, Route, Trouble } from '../src/model/route.ts';
 import type { HostFacts, TlsPolicy, TlsRule } from '../src/model/tls-policy.ts';
+import { decide } from '../src/policy/decide.ts';
 import { attempt, mostTelling, type Stages } from '../src/relay.ts';
 
 /**
@@ -46,6 +48,7 @@ const dane: TlsPolicy = {
   records: [],
   wholePath: true,
 };
+const may: TlsPolicy = { kind: 'may', code: 'rule-may', sni: 'x' };
 const recipient: QueuedRecipient = {
   id: 7,
   address: 'anna@example.nl',
@@ -253,4 +256,84 @@ describe('one attempt, host by host', () => {
 
 test('PREF-04 without any trouble to tell of, mail still waits', () => {
   expect(mostTelling([])).toMatchObject({ code: 'internal-error' });
+});
+
+describe('what is told of TLS sessions', () => {
+  const opened = { localAddress: '192.0.2.9', greeting: 'mx1 ESMTP' };
+
+  /** The ends that were told of in one attempt to two hosts, the first of which is as `first` says. */
+  async function ends(first: 'skipped' | 'useless' | 'kept' | 'well', client = 'exchange'): Promise<string[]> {
+    const told: string[] = [];
+    await attempt(
+      { ...batch, client },
+      {
+        destination: (domain) => ({ tls: 'dane', nextHop: { kind: 'domain', domain, port: 25 } }),
+        resolverDoubt: () => null,
+        route: async () => twoHosts,
+        locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
+        asksForTlsa: () => false,
+        findTlsa: () => Promise.reject(new Error('nobody asks')),
+        decide: ({ host: { name }, destination: { tls } }) =>
+          first === 'skipped' && name === 'mx1' ? skip('tlsa-lookup-failed') : tls === 'may' ? may : dane,
+        deliver: async ({ host: { name }, address, policy }): Promise<Visit> => {
+          const facts = { address, record: null, depth: null, tls: null, reason: policy.kind };
+          const useless = first === 'useless' && name === 'mx1';
+          const connection = useless
+            ? ({ ...facts, verdict: 'failed', code: 'tlsa-mismatch' } as const)
+            : ({ ...facts, verdict: 'authenticated', code: 'dane-ee' } as const);
+          const fresh = first === 'kept' ? {} : { opened };
+          if (useless) {
+            return { kind: 'useless', connection, trouble: { code: 'tlsa-mismatch', detail: '' }, ...fresh };
+          }
+          return { kind: 'settled', connection, outcomes: [], ...fresh };
+        },
+        passOver: () => undefined,
+        sessionEnded: ({ plan, dialled, trouble }) =>
+          told.push(
+            `${plan?.host.name} ${dialled?.connection.code ?? trouble?.code} ${dialled?.connection.reason ?? ''}`,
+          ),
+      },
+    );
+    return told;
+  }
+
+  test('RPT-05 each that was made or failed, once; a kept connection is not told again', async () => {
+    expect(await ends('well')).toEqual(['mx1 dane-ee dane']);
+    expect(await ends('useless')).toEqual(['mx1 tlsa-mismatch dane', 'mx2 dane-ee dane']);
+    expect(await ends('skipped')).toEqual(['mx1 tlsa-lookup-failed ', 'mx2 dane-ee dane']);
+    expect(await ends('kept')).toEqual([]);
+  });
+
+  test('RPT-13 a TLS report is handed over with nothing demanded of TLS, and is not counted itself', async () => {
+    expect(await ends('well', TLS_REPORTER)).toEqual([]);
+    expect(await ends('well', 'dane-relay')).toEqual(['mx1 dane-ee dane']);
+    const policies: string[] = [];
+    await attempt(
+      { ...batch, client: TLS_REPORTER },
+      {
+        destination: (domain) => ({ tls: 'dane-only', nextHop: { kind: 'domain', domain, port: 25 } }),
+        resolverDoubt: () => 'it does not validate',
+        route: async () => twoHosts,
+        locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
+        asksForTlsa: ({ destination: { tls } }) => tls !== 'may',
+        findTlsa: () => Promise.reject(new Error('nobody asks')),
+        decide: decide('dane'),
+        deliver: async ({ policy, address }): Promise<Visit> => {
+          policies.push(policy.kind);
+          const facts = { address, record: null, depth: null, tls: null, reason: '' };
+          return {
+            kind: 'settled',
+            connection: { ...facts, verdict: 'clear', code: 'clear-not-offered' },
+            outcomes: [],
+          };
+        },
+        passOver: () => undefined,
+      },
+    );
+    expect(policies).toEqual(['may']);
+  });
+
+  test('RPT-13 no client can be given the name that reports go by', () => {
+    expect(clientName.read(TLS_REPORTER).ok).toBe(false);
+  });
 });

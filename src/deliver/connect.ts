@@ -10,7 +10,7 @@
  * forgotten with it (RFC 3207 §4.2), and where TLS is demanded nothing said before it can return mail for good.
  */
 import type { SecureContext } from 'node:tls';
-import type { CertificateVerdict, ConnectionFacts, TlsFacts, VisitRequest } from '../model/delivery.ts';
+import type { CertificateVerdict, ConnectionFacts, Opened, TlsFacts, VisitRequest } from '../model/delivery.ts';
 import { type ReasonCode, reason, whatNext } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
 import type { TlsPolicy } from '../model/tls-policy.ts';
@@ -46,6 +46,7 @@ interface Seen {
   readonly chain: readonly Buffer[];
   /** Of the last EHLO reply that counts. */
   readonly extensions: Extensions;
+  readonly opened: Opened;
 }
 
 export type Dialled =
@@ -71,15 +72,16 @@ async function attempt(target: Target, dialling: Dialling, clearBecause: string 
   try {
     const way = await approach.walk(clearBecause);
     const facts: ConnectionFacts = { address, tls: approach.tls, record: null, depth: null, ...way };
-    return { kind: 'ready', connection, facts, chain: approach.chain, extensions: approach.extensions };
+    const { chain, extensions, opened } = approach;
+    return { kind: 'ready', connection, facts, chain, extensions, opened };
   } catch (error) {
     const trouble = troubleOf(error);
-    const { tls, chain, extensions } = approach;
+    const { tls, chain, extensions, opened } = approach;
     const { code, detail } = trouble;
     const facts: ConnectionFacts = { address, verdict: 'failed', record: null, depth: null, tls, code, reason: detail };
     // Politely where the host is merely not good enough; a failed connection is gone already.
     void connection.quit();
-    return { kind: 'failed', trouble, facts, chain, extensions };
+    return { kind: 'failed', trouble, facts, chain, extensions, opened };
   }
 }
 
@@ -98,11 +100,16 @@ class Approach {
   readonly #connection: SmtpConnection;
   readonly #target: Target;
   readonly #dialling: Dialling;
+  #greeting: string | null = null;
 
   constructor(connection: SmtpConnection, target: Target, dialling: Dialling) {
     this.#connection = connection;
     this.#target = target;
     this.#dialling = dialling;
+  }
+
+  get opened(): Opened {
+    return { localAddress: this.#connection.localAddress, greeting: this.#greeting };
   }
 
   /** @throws ConnectionFailure when the host cannot be used */
@@ -139,6 +146,7 @@ class Approach {
 
   async #greet(): Promise<void> {
     const greeting = await this.#connection.open();
+    this.#greeting = textOf(greeting);
     if (greeting.code === 220) return;
     if (!isRefusal(greeting)) throw new ConnectionFailure(unexpected(greeting, 'our connection'));
     throw new ConnectionFailure(this.#turnedAway('greeting-refused', greeting));

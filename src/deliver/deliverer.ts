@@ -105,9 +105,9 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
     const dialled = await dial(request, dialling);
     if (dialled.kind === 'failed') {
       place.leave(null);
-      return { kind: 'useless', connection: dialled.facts, trouble: dialled.trouble };
+      return { kind: 'useless', connection: dialled.facts, trouble: dialled.trouble, opened: dialled.opened };
     }
-    const { connection, extensions, facts } = dialled;
+    const { connection, extensions, facts, opened } = dialled;
     const transaction = await transact({ connection, extensions, used: false }, request, openBody);
     const session: Session = {
       dialled,
@@ -120,7 +120,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
     place.leave(keepable(session));
     // Only a used connection can be stale.
     if (transaction.kind === 'stale') throw new Error('a fresh connection was called stale');
-    return { ...transaction, connection: facts };
+    return { ...transaction, connection: facts, opened };
   }
 
   /** The session after one more message, when it may be kept; else it is ended. */

@@ -75,6 +75,8 @@ export class SmtpConnection extends Base {
   #body: 'none' | 'sending' | 'dot-sent' = 'none';
   #closed: (() => void) | undefined;
 
+  /** Our end of the connection; null before there is one. It stays after the end. */
+  localAddress: string | null = null;
   /** Settles when the socket is gone, after `close`, `abort` or a failure. */
   readonly closed: Promise<void>;
 
@@ -250,6 +252,8 @@ export class SmtpConnection extends Base {
   override _onConnect(): void {
     super._onConnect();
     this.#connected = true;
+    const socket = this._socket;
+    this.localAddress = socket instanceof Socket ? (socket.localAddress ?? null) : null;
     this.#arm('greeting');
   }
 

@@ -3,8 +3,8 @@
 import type { MailEvent } from './events.ts';
 import type { Batch } from './message.ts';
 import type { ReasonCode } from './reasons.ts';
-import type { MailHost, NextHop, Trouble } from './route.ts';
-import type { TlsPolicy } from './tls-policy.ts';
+import type { MailHost, MxFacts, NextHop, Trouble } from './route.ts';
+import type { Destination, HostPlan, TlsPolicy } from './tls-policy.ts';
 
 export interface TlsFacts {
   /** `TLSv1.3`, as OpenSSL names it. */
@@ -88,7 +88,32 @@ export interface VisitRequest {
   readonly policy: Exclude<TlsPolicy, { kind: 'skip' }>;
 }
 
+/** A connection that was made for one visit, not kept from an earlier one. */
+export interface Opened {
+  /** Our end of it; null when there never was a connection. */
+  readonly localAddress: string | null;
+  /** What the host called itself in its greeting, in its own words; null when it gave no greeting. */
+  readonly greeting: string | null;
+}
+
 /** What one address did with the batch: it answered for every recipient, or it was of no use to any. */
-export type Visit =
-  | { readonly kind: 'settled'; readonly connection: ConnectionFacts; readonly outcomes: readonly Outcome[] }
-  | { readonly kind: 'useless'; readonly connection: ConnectionFacts; readonly trouble: Trouble };
+export type Visit = {
+  readonly connection: ConnectionFacts;
+  /** Absent where a kept connection was used, or none was tried. */
+  readonly opened?: Opened;
+} & (
+  | { readonly kind: 'settled'; readonly outcomes: readonly Outcome[] }
+  | { readonly kind: 'useless'; readonly trouble: Trouble }
+);
+
+/** One try to have a TLS session with a host of a domain, or why it was not even dialled: what TLS reports count. */
+export interface SessionEnd {
+  readonly destination: Destination;
+  readonly mx: MxFacts;
+  /** null when no host was known. */
+  readonly plan: HostPlan | null;
+  /** What was dialled for this; null when nothing was. */
+  readonly dialled: { readonly connection: ConnectionFacts; readonly opened: Opened } | null;
+  /** Why nothing was dialled; null when something was. */
+  readonly trouble: Trouble | null;
+}

@@ -49,12 +49,18 @@ export type StoredBody =
   | { readonly kind: 'memory'; readonly bytes: Buffer }
   | { readonly kind: 'stream'; readonly stream: Readable };
 
+/**
+ * The client of TLS reports that this relay writes. They are handed over whatever becomes of TLS (RFC 8460 §3), so no
+ * stranger may have this name: it is not one that a client could be given in the configuration.
+ */
+export const TLS_REPORTER = 'dane-relay/tls-reports';
+
 export interface NewMessage {
   /** Queue id: 1 to 32 characters of `[0-9A-Za-z]`, unique for the life of the store. */
   readonly id: string;
   /** Milliseconds since the epoch, as all times in the code. */
   readonly receivedAt: number;
-  /** Name of the client in the configuration; `dane-relay` for our own notices. */
+  /** Name of the client in the configuration; `dane-relay` for our own notices, `TLS_REPORTER` for our TLS reports. */
   readonly client: string;
   readonly envelope: Envelope;
   readonly content: ContentFacts;

@@ -80,3 +80,8 @@ export interface HostFacts {
   readonly location: Location | null;
   readonly tlsa: TlsaFindings | null;
 }
+
+/** The same next hop with nothing demanded of it: for mail that must not wait for TLS. */
+export function withoutDemands(destination: Destination): Destination {
+  return { ...destination, tls: 'may' };
+}
