@@ -27,6 +27,8 @@ const NOTHING = Buffer.alloc(0);
 const CRLF = Buffer.from('\r\n');
 const RECEIVED = Buffer.from('received:');
 const TEXT_LINE_OCTETS = 998;
+/** What nothing can be passed over for: a CR without LF, an LF without CR, NUL. */
+const REMARKABLE = /\r(?!\n)|(?<!\r)\n|\u0000/;
 
 /** One message's worth of looking. After the first thing that is wrong it keeps nothing more. */
 export class Intake {
@@ -95,14 +97,61 @@ export class Intake {
     return this.#keep(CRLF);
   }
 
-  /** Line by line, with the searching left to the runtime: octet by octet it takes four times as long. */
   #look(octets: Buffer): Buffer {
     const isFirst = this.#size === 0 && this.#column === 0 && (octets[0] === SPACE || octets[0] === TAB);
     if (isFirst) this.#inHeader = false;
-    if (octets.includes(NUL)) this.#stop(refuse('message-has-nul', ''));
     const ascii = isAscii(octets);
     if (!ascii) this.#eightBit = true;
+    // As a rule a block has nothing that must be changed. To see that in one go is several times faster than by lines.
+    const kept = REMARKABLE.test(octets.toString('latin1'))
+      ? this.#repaired(octets, ascii)
+      : this.#proper(octets, ascii);
+    if (this.#refusal) return NOTHING;
+    // A first line that begins with a space would become a part of our own header. It is none of a header anyway.
+    return isFirst ? Buffer.concat([CRLF, kept]) : kept;
+  }
 
+  /** Octets without NUL in which every newline is a CRLF. */
+  #proper(octets: Buffer, ascii: boolean): Buffer {
+    let at = 0;
+    while (this.#inHeader && at < octets.length && !this.#refusal) {
+      const lf = octets.indexOf(LF, at);
+      this.#text(octets.subarray(at, lf < 0 ? octets.length : lf - 1), ascii);
+      if (lf < 0) return octets;
+      this.#endLine();
+      at = lf + 1;
+    }
+    if (at < octets.length && !this.#refusal) this.#measure(octets, at);
+    return octets;
+  }
+
+  /**
+   * Lines of the body, of which only the long ones matter: as far as a line may reach, the last newline is looked for,
+   * so that all the short lines before it are passed over at once.
+   */
+  #measure(octets: Buffer, from: number): void {
+    const short = Math.min(TEXT_LINE_OCTETS, this.#lineLimit);
+    /** Where the line began: before the block, when a part of it was in the one before. */
+    let start = from - this.#column;
+    for (let reach = start + short + 2; reach < octets.length; reach = start + short + 2) {
+      const last = reach > from ? octets.lastIndexOf(LF, reach - 1) : -1;
+      if (last >= Math.max(start, from)) {
+        start = last + 1;
+        continue;
+      }
+      const next = octets.indexOf(LF, Math.max(reach, from));
+      this.#lineSoFar((next < 0 ? octets.length : next - 1) - start);
+      if (next < 0 || this.#refusal) return;
+      this.#endLine();
+      start = next + 1;
+    }
+    const last = octets.lastIndexOf(LF);
+    this.#lineSoFar(octets.length - (last >= from ? last + 1 : start));
+  }
+
+  /** Line by line, and every bare CR or LF made a CRLF. */
+  #repaired(octets: Buffer, ascii: boolean): Buffer {
+    if (octets.includes(NUL)) this.#stop(refuse('message-has-nul', ''));
     const repairs: number[] = [];
     let cr = -1;
     let lf = -1;
@@ -122,21 +171,21 @@ export class Intake {
         refuse('message-has-bare-newline', octets[repairs[0] ?? 0] === CR ? 'a CR without LF' : 'an LF without CR'),
       );
     }
-    if (this.#refusal) return NOTHING;
-    const kept = repairs.length === 0 ? octets : repaired(octets, repairs);
-    // A first line that begins with a space would become a part of our own header. It is none of a header anyway.
-    return isFirst ? Buffer.concat([CRLF, kept]) : kept;
+    return this.#refusal || repairs.length === 0 ? octets : repaired(octets, repairs);
   }
 
   /** A line, or a part of one, without what ends it. */
   #text(text: Buffer, ascii: boolean): void {
-    this.#column += text.length;
-    if (this.#column > this.#lineLimit) {
-      this.#stop(refuse('message-line-too-long', `more than ${this.#lineLimit} octets`));
-    }
+    this.#lineSoFar(this.#column + text.length);
     if (!this.#inHeader) return;
     if (!ascii && !isAscii(text)) this.#utf8Header = true;
     for (let i = 0; i < text.length && this.#matched >= 0; i++) this.#matchReceived(text[i] ?? NUL);
+  }
+
+  /** @param octets of the line that is being read, in all blocks so far */
+  #lineSoFar(octets: number): void {
+    this.#column = octets;
+    if (octets > this.#lineLimit) this.#stop(refuse('message-line-too-long', `more than ${this.#lineLimit} octets`));
   }
 
   #endLine(): void {

@@ -80,6 +80,27 @@ describe('content on its way in', () => {
     );
   });
 
+  test('SMUG-04 every line is measured, wherever it is cut', () => {
+    const lengths = fc.array(fc.constantFrom(0, 1, 24, 72, 996, 997, 998, 999, 1000, 1001, 1100, 3000), {
+      maxLength: 20,
+    });
+    const limits = fc.constantFrom(25, 997, 998, 999, 1000, 65_536);
+    fc.assert(
+      fc.property(
+        lengths,
+        fc.array(fc.nat(), { maxLength: 9 }),
+        limits,
+        fc.boolean(),
+        (all, places, lineBytes, isBody) => {
+          const text = `${isBody ? 'A: b\r\n\r\n' : ''}${all.map((length) => `${'x'.repeat(length)}\r\n`).join('')}`;
+          const { intake, code } = run(cut(text, places), { lineBytes });
+          expect(code).toBe(all.some((length) => length > lineBytes) ? 'message-line-too-long' : null);
+          if (code === null) expect(intake.longLines).toBe(all.filter((length) => length > 998).length);
+        },
+      ),
+    );
+  });
+
   test.each([
     ['a\nb\r\n', 'a\r\nb\r\n'],
     ['a\rb\r\n', 'a\r\nb\r\n'],
