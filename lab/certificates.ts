@@ -56,6 +56,11 @@ export async function chainOfThree(
   return { leaf, root };
 }
 
+/** A certificate straight under an authority of ours, with a common name and any names besides. */
+export function leafUnder(root: Identity, commonName: string, names: readonly string[]): Promise<Identity> {
+  return make({ ...validNow(), commonName, names, issuer: root, authority: false });
+}
+
 /** The text of a TLSA record for a certificate (RFC 6698 §2.1). */
 export function tlsaFor(usage: number, selector: 0 | 1, matching: 0 | 1 | 2, { certificate }: Identity): string {
   const octets = Buffer.from(selector === 0 ? certificate.rawData : certificate.publicKey.rawData);
