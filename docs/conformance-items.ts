@@ -280,6 +280,11 @@ EXT-05 | RFC 1870 §4 | SIZE is heeded, 0 is no limit, and only 354 starts the d
 IDN-01 | RFC 5890 §2.3 | names are A-labels in lower case wherever they are used
 IDN-02 | RFC 1035 §2.3.4 | names that DNS cannot hold are refused before it is asked
 
+# MTA-STS
+STS-06 | RFC 8461 §4.1 | a host that the policy does not list is passed over under \`enforce\`; a wildcard stands for one label
+STS-07 | RFC 8461 §3.3 | the policy comes over HTTPS within its limits; what is known holds to its end, whatever fails; what failed rests for five minutes
+STS-08 | RFC 8461 §3.1, §3.2 | one TXT record, strings joined; the first of a repeated key counts, unknown ones do not; \`max_age\` is a year at most
+
 # TLS reports
 RPT-05 | RFC 8460 §4.3 | every TLS session counts once, as a success or as a failure; a kept connection is not counted again
 RPT-13 | RFC 8460 §3 | report mail is handed over whatever becomes of TLS, is not counted itself, and makes no notice

@@ -11,7 +11,7 @@ export interface StsPolicy {
   readonly lines: readonly string[];
 }
 
-/** Result types of RFC 8460 §4.3.2.2 for a policy that could not be had. */
+/** Result types of RFC 8460 §4.3 for a policy that could not be had. */
 export interface StsFailure {
   readonly type: 'sts-policy-fetch-error' | 'sts-policy-invalid' | 'sts-webpki-invalid';
   /** What was seen, in words; it may hold the words of strangers. */
