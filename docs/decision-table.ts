@@ -42,14 +42,14 @@ const TLSA: Readonly<Record<string, TlsaFindings>> = {
   'lookup fails': { ...none, dnssec: 'error', failure: 'SERVFAIL' },
 };
 
-const RULES: readonly TlsRule[] = ['dane', 'dane-only', 'encrypt', 'may'];
+const RULES: readonly TlsRule[] = ['dane', 'dane-only', 'encrypt', 'verify', 'pin', 'may'];
 
 /** Rows in Markdown. @param insecureMx the setting `delivery.insecureMx` */
 export function decisionTable(insecureMx: InsecureMx): string {
   const rows = Object.entries(MX).flatMap(([mxName, mx]) =>
     Object.entries(ADDRESS).flatMap(([addressName, location]) => {
       const facts = (tls: TlsRule, tlsa: TlsaFindings | null): HostFacts => ({
-        destination: { tls, nextHop: { kind: 'domain', domain: 'example.nl', port: 25 } },
+        destination: { tls, pins: ['sha256/…'], nextHop: { kind: 'domain', domain: 'example.nl', port: 25 } },
         mx,
         host: { name: HOST, preference: 10, unusable: null },
         location,
@@ -74,6 +74,15 @@ function inWords(policy: TlsPolicy): string {
   switch (policy.kind) {
     case 'dane':
       return policy.wholePath ? 'certificate must match' : 'certificate must match, proves the host only';
+    case 'verify':
+    case 'sts':
+      return [
+        'trusted certificate',
+        ...(policy.dane ? ['must also match'] : []),
+        ...(policy.wholePath ? [] : ['proves the host only']),
+      ].join(', ');
+    case 'pin':
+      return policy.dane ? 'key must be a named one, certificate must also match' : 'key must be a named one';
     case 'encrypt':
       return 'TLS, any certificate';
     case 'may':

@@ -57,7 +57,7 @@ function exampleOf(key: Key, indent: string): string[] {
   const items = key.element.children.flatMap((child, index) => [
     // Within what is switched off, so that taking away the first "#" of each line leaves good YAML.
     ...comment(`${sentence(child)} ${presetOf(child)}`, `${indent}#    `),
-    `${indent}#${index === 0 ? '  - ' : '    '}${child.name}: ${flow(child.example ?? child.default)}`,
+    `${indent}#${index === 0 ? '  - ' : child.aside ? '    # ' : '    '}${child.name}: ${flow(child.example ?? child.default)}`,
   ]);
   return [...about, `${indent}#${key.name}:`, ...items];
 }

@@ -75,6 +75,7 @@ async function journey(change: Partial<Day>): Promise<string> {
   const stages: Stages = {
     destination: (domain) => ({
       tls: day.rule,
+      pins: [],
       nextHop: day.literal ? { kind: 'literal', address: '192.0.2.1', port: 25 } : { kind: 'domain', domain, port: 25 },
     }),
     resolverDoubt: () => (day.resolverTrusted ? null : 'it does not validate'),

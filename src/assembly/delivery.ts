@@ -4,6 +4,7 @@ import { createDeliverer, type Deliverer, type DelivererLimits } from '../delive
 import type { Logger } from '../model/events.ts';
 import type { StoredBody } from '../model/message.ts';
 import { judgeChain } from '../policy/dane/match.ts';
+import { judgeNames } from '../policy/webpki.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Parts } from '../shared/parts.ts';
 
@@ -24,6 +25,7 @@ export function openDeliverer(
     openBody,
     judge: (chain, { records, referenceNames }) =>
       judgeChain({ chain, records, names: referenceNames, at: systemClock.now() }),
+    judgeNames,
     log,
   });
   return parts.opened(deliverer, ({ close }) => close());
@@ -34,6 +36,7 @@ export function delivererLimits({ delivery }: Config, patienceMs: number | null)
   const granted = { connect: delivery.connectTimeout, ...delivery.timeouts };
   const within = (ms: number): number => Math.min(ms, patienceMs ?? Number.POSITIVE_INFINITY);
   return {
+    authorities: delivery.authorities,
     timeouts: Object.fromEntries(Object.entries(granted).map(([phase, ms]) => [phase, within(ms)])),
     pool: {
       perHost: delivery.connectionsPerHost,

@@ -117,10 +117,25 @@ function describe(plan: HostPlan, connection: ExplainedConnection | null): Expla
     tlsa: tlsa && { name: tlsa.name, dnssec: tlsa.dnssec, records: tlsa.records },
     policy: policy.kind,
     sni: policy.kind === 'skip' ? null : policy.sni,
-    referenceNames: policy.kind === 'dane' ? policy.referenceNames : [],
+    referenceNames: namesOf(policy),
     code: policy.kind === 'skip' ? policy.trouble.code : policy.code,
     connection,
   };
+}
+
+function namesOf(policy: TlsPolicy): readonly string[] {
+  switch (policy.kind) {
+    case 'dane':
+      return policy.referenceNames;
+    case 'verify':
+    case 'sts':
+      return policy.names;
+    case 'pin':
+    case 'encrypt':
+    case 'may':
+    case 'skip':
+      return [];
+  }
 }
 
 type Ending = Pick<Explanation, 'outcome' | 'status' | 'code' | 'explanation' | 'rfc'>;
@@ -142,7 +157,11 @@ function outcomeOf(policy: Exclude<TlsPolicy, { kind: 'skip' }>, connection: Con
   if (connection && connection.verdict !== 'failed') return connection.verdict;
   switch (policy.kind) {
     case 'dane':
+    case 'verify':
+    case 'sts':
       return policy.wholePath ? 'authenticated' : 'host-authenticated';
+    case 'pin':
+      return 'authenticated';
     case 'encrypt':
       return 'encrypted';
     case 'may':

@@ -74,7 +74,18 @@ export function listeners(value: unknown, complain: Complain): void {
 }
 
 export function destination(value: unknown, complain: Complain): void {
-  const { tls, via } = keysOf(value);
+  const { tls, via, pins } = keysOf(value);
+  if (tls === 'pin' && pins === undefined) {
+    complain(['tls'], 'has no pins, so nothing could ever be delivered', { expected: 'pins beside it' });
+  }
+  if (tls !== 'pin' && pins !== undefined) {
+    complain(['pins'], 'are for tls: pin only', { expected: 'tls: pin beside them' });
+  }
+  if (tls === 'verify' && keysOf(via)['kind'] === 'literal') {
+    complain(['via'], 'is an address, for which no certificate can be verified: nothing could ever be delivered', {
+      expected: 'a host name, or another tls',
+    });
+  }
   if (tls === 'dane-only' && keysOf(via)['kind'] === 'literal') {
     complain(['via'], 'is an address, where DANE cannot apply: under dane-only nothing could ever be delivered', {
       expected: 'a host name, or another tls',

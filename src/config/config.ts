@@ -61,6 +61,8 @@ export interface DestinationRule {
   /** `partner.nl`, `*.partner.nl` (every domain below), `*`. */
   readonly domain: string;
   readonly tls: TlsRule;
+  /** `sha256/BASE64=` of the keys for `tls: pin`; else empty. */
+  readonly pins: readonly string[];
   /** null for the domain's own MX records. */
   readonly via: Via | null;
   /** Messages to each of its domains on their way at once; null for the general limit. */
@@ -82,6 +84,8 @@ export interface Config {
   readonly delivery: {
     readonly port: number;
     readonly insecureMx: InsecureMx;
+    /** Certificates in PEM that `verify` and MTA-STS trust; null for the public ones. */
+    readonly authorities: readonly string[] | null;
     readonly connections: number;
     readonly connectionsPerHost: number;
     readonly messagesPerConnection: number;

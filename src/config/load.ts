@@ -14,6 +14,7 @@ import { type Document, type Path, readDocument } from './document.ts';
 import { CONFIG_VARIABLE, type Environment, readEnvironment } from './environment.ts';
 import { type Key, ROOT } from './keys.ts';
 import { MISTAKES_AT_MOST, mistake, mistakesOf, type Origin } from './mistakes.ts';
+import { type NamedFiles, readNamedFiles } from './named-files.ts';
 import { readTextFile } from './read-file.ts';
 import { schema, type Written } from './schema.ts';
 
@@ -105,7 +106,15 @@ function understand({ file, document, env, cwd, machine }: Sources): LoadResult 
   if (!parsed.success || mistakes.length > 0) return failed(mistakes);
 
   const folder = file === null ? cwd : join(toAbsolute(cwd, file), '..');
-  const config = settle(parsed.data, { folder, cwd, machine });
+  const files = readNamedFiles(parsed.data, (path) => toAbsolute(folder, path));
+  if (files.complaints.length > 0) {
+    return failed(
+      files.complaints.map(({ path, message, expected }) =>
+        mistake(originOf(path, document.placeOf), path, { message, expected }),
+      ),
+    );
+  }
+  const config = settle(parsed.data, files, { folder, cwd, machine });
   const given = new Set(Object.keys(Object(written)));
   const defaultsUsed = ROOT.children.map(({ name }) => name).filter((name) => !given.has(name));
   return { ok: true, config, file, notes: notesOn(config, given.has('hostname')), defaultsUsed };
@@ -157,7 +166,7 @@ interface Surroundings {
   readonly machine: string;
 }
 
-function settle(written: Written, { folder, cwd, machine }: Surroundings): Config {
+function settle(written: Written, files: NamedFiles, { folder, cwd, machine }: Surroundings): Config {
   const place = (path: string): string => toAbsolute(folder, path);
   const state = written.state === undefined ? join(cwd, 'var') : place(written.state);
   const { cert, key } = written.certificate ?? { cert: join(state, 'relay.pem'), key: join(state, 'relay.key') };
@@ -176,12 +185,17 @@ function settle(written: Written, { folder, cwd, machine }: Surroundings): Confi
     })),
     resolver: settleResolver(written.resolver, place),
     destinations: withLastLine(written.destinations),
+    delivery: deliveryOf(written.delivery, files),
     queue: {
       ...written.queue,
       retry: atLeastOne(written.queue.retry),
       tlsLifetime: written.queue.tlsLifetime ?? null,
     },
   };
+}
+
+function deliveryOf({ ca: _, ...rest }: Written['delivery'], { authorities }: NamedFiles): Config['delivery'] {
+  return { ...rest, authorities };
 }
 
 function settleResolver(
@@ -196,14 +210,15 @@ function settleResolver(
 /** Whatever no rule matches is under DANE: a table without a last line opens no hole. */
 function withLastLine(rules: Written['destinations']): Config['destinations'] {
   const settled = rules.map(
-    ({ via = null, connections = null, rate = null, ...rest }): DestinationRule => ({
+    ({ pins = [], via = null, connections = null, rate = null, ...rest }): DestinationRule => ({
       ...rest,
+      pins,
       via,
       connections,
       rate,
     }),
   );
-  const last: DestinationRule = { domain: '*', tls: 'dane', via: null, connections: null, rate: null };
+  const last: DestinationRule = { domain: '*', tls: 'dane', pins: [], via: null, connections: null, rate: null };
   const [first, ...rest] = settled;
   if (!first) return [last];
   return settled.at(-1)?.domain === '*' ? [first, ...rest] : [first, ...rest, last];

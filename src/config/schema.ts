@@ -36,6 +36,8 @@ export interface Facts {
   readonly unset?: string;
   /** A value worth showing where there is no default or the default is not telling. */
   readonly example?: unknown;
+  /** True where it cannot stand beside the other keys of the example: there it is shown as a remark. */
+  readonly aside?: true;
 }
 
 export const facts: z.core.$ZodRegistry<Facts> = z.registry<Facts>();
@@ -182,11 +184,21 @@ const destination = z
       says: 'Recipient domain; "*.partner.nl" is every domain below partner.nl, "*" is every domain.',
       example: 'partner.nl',
     }),
-    tls: key(choice(['dane', 'dane-only', 'encrypt', 'may']).prefault('dane'), {
+    tls: key(choice(['dane', 'dane-only', 'encrypt', 'verify', 'pin', 'may']).prefault('dane'), {
       says:
         'How strong TLS must be. dane: as the recipient publishes, and TLS if offered where nothing is published. ' +
         'dane-only: DANE, or the mail waits. encrypt: as dane, and TLS also where nothing is published. ' +
+        'verify: as encrypt, and the certificate must come from an authority that this relay trusts (delivery.ca) and be ' +
+        'for the name of the host. pin: as encrypt, and the server must have one of the keys under pins. ' +
         'may: no DANE, TLS if offered.',
+    }),
+    pins: key(list(text(pin), 'a list of pins such as ["sha256/…="]').optional(), {
+      says:
+        'For tls: pin, the keys that the server may have, as "dane-relay pin" prints them. Give the old one and the new ' +
+        'one while a certificate is being renewed.',
+      unset: 'none',
+      example: ['sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='],
+      aside: true,
     }),
     via: key(text(via).optional(), {
       says:
@@ -234,6 +246,13 @@ const timeouts = z.strictObject({
 
 const delivery = z.strictObject({
   port: key(number(1, 65_535).prefault(25), { says: 'Port of mail hosts, where a rule does not name another.' }),
+  ca: key(text(filePath).optional(), {
+    says:
+      'Certificate authorities, as PEM, that tls: verify and MTA-STS trust, in place of the public ones. DANE does not ask ' +
+      'them.',
+    unset: 'the public ones that come with Node.js (the list of Mozilla)',
+    example: '/etc/ssl/certs/ca-certificates.crt',
+  }),
   insecureMx: key(choice(['dane', 'encrypt', 'may']).prefault('dane'), {
     says:
       'What to do with a mail host that has TLSA records while the MX record that names it is not signed. dane: it must ' +
@@ -366,7 +385,7 @@ export const schema = z.strictObject({
       .prefault([{ domain: '*', tls: 'dane' }]),
     {
       says: 'Rules for recipient domains. The first one that matches wins; without a line for "*" all others are as tls: dane.',
-      expected: 'a list of { domain, tls, via, connections, rate }',
+      expected: 'a list of { domain, tls, pins, via, connections, rate }',
     },
   ),
   delivery: key(delivery.prefault({}), { says: 'How mail leaves.' }),

@@ -3,38 +3,46 @@
  *
  *   policy    no STARTTLS        refused            handshake fails        certificate
  *   dane      starttls-not-off.  starttls-refused   tls-handshake-failed   must match a TLSA record
+ *   verify    starttls-not-off.  starttls-refused   tls-handshake-failed   from a trusted authority, for the name
+ *   sts       starttls-not-off.  starttls-refused   tls-handshake-failed   the same
+ *   pin       starttls-not-off.  starttls-refused   tls-handshake-failed   must have a key that was named
  *   encrypt   starttls-not-off.  starttls-refused   tls-handshake-failed   any
  *   may       in the clear       in the clear       new connection, clear  any
  *
- * (RFC 7672 §2.2.) The certificate is judged before a word is said under TLS. What the host said before TLS is
+ * (RFC 7672 §2.2.) Where TLSA records count beside another proof, both must hold. The certificate is judged before a word is said under TLS. What the host said before TLS is
  * forgotten with it (RFC 3207 §4.2), and where TLS is demanded nothing said before it can return mail for good.
  */
 import type { SecureContext } from 'node:tls';
-import type { CertificateVerdict, ConnectionFacts, Opened, TlsFacts, VisitRequest } from '../model/delivery.ts';
+import type { CertificateVerdict, ConnectionFacts, Opened, PathFinding, TlsFacts, VisitRequest } from '../model/delivery.ts';
 import { type ReasonCode, reason, whatNext } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
-import type { TlsPolicy } from '../model/tls-policy.ts';
+import type { DaneProof, NameProof, TlsPolicy } from '../model/tls-policy.ts';
+import { spkiPin } from '../shared/spki.ts';
 import { ConnectionFailure } from './connection-failure.ts';
 import type { Extensions } from './envelope.ts';
 import { refusal, unexpected } from './outcomes.ts';
-import { takeChain, tlsFacts } from './peer-certificates.ts';
+import { pathFinding, takeChain, tlsFacts } from './peer-certificates.ts';
 import { extensionsOf, isPermanentRefusal, isPositive, isRefusal, type Reply, statusOf, textOf } from './replies.ts';
 import { SmtpConnection } from './smtp-connection.ts';
 import type { Timeouts } from './timeouts.ts';
 
 export type Target = Omit<VisitRequest, 'batch'>;
 
-type DanePolicy = Extract<TlsPolicy, { kind: 'dane' }>;
-
 /** Judges the certificates that a host sent against the records and names of the policy. */
-export type Judge = (chain: readonly Buffer[], policy: DanePolicy) => CertificateVerdict;
+export type Judge = (chain: readonly Buffer[], proof: DaneProof) => CertificateVerdict;
+
+/** Judges them against names, with what was found of the way to a trusted authority. */
+export type JudgeNames = (chain: readonly Buffer[], path: PathFinding, proof: NameProof) => CertificateVerdict;
 
 export interface Dialling {
   readonly hostname: string;
   readonly judge: Judge;
+  readonly judgeNames: JudgeNames;
   readonly timeouts: Timeouts;
   readonly localAddress: string | undefined;
   readonly secureContext: SecureContext;
+  /** With the authorities that this relay trusts: for policies that ask for one, and for no other. */
+  readonly trustingContext: () => SecureContext;
   /** Told of every connection that is made, so that it can be cut when the relay stops. */
   readonly made: (connection: SmtpConnection) => void;
 }
@@ -64,7 +72,8 @@ export async function dial(target: Target, dialling: Dialling): Promise<Dialled>
 /** @param clearBecause why TLS is not tried at all; null when it is */
 async function attempt(target: Target, dialling: Dialling, clearBecause: string | null): Promise<Dialled> {
   const { address, port, policy } = target;
-  const { hostname, localAddress, secureContext, timeouts } = dialling;
+  const { hostname, localAddress, timeouts } = dialling;
+  const secureContext = needsAuthority(policy) ? dialling.trustingContext() : dialling.secureContext;
   const options = { address, port, hostname, localAddress, secureContext, timeouts, sni: policy.sni };
   const connection = new SmtpConnection(options);
   dialling.made(connection);
@@ -85,6 +94,12 @@ async function attempt(target: Target, dialling: Dialling, clearBecause: string 
   }
 }
 
+type NamePolicy = Extract<TlsPolicy, { kind: 'verify' | 'sts' }>;
+
+function needsAuthority(policy: TlsPolicy): policy is NamePolicy {
+  return policy.kind === 'verify' || policy.kind === 'sts';
+}
+
 function troubleOf(error: unknown): Trouble {
   if (error instanceof ConnectionFailure) return error.trouble;
   return { code: 'internal-error', detail: error instanceof Error ? error.message : String(error) };
@@ -97,6 +112,7 @@ class Approach {
   tls: TlsFacts | null = null;
   chain: readonly Buffer[] = [];
   extensions: Extensions = new Map();
+  #path: PathFinding = { kind: 'not-trusted', why: 'nobody looked' };
   readonly #connection: SmtpConnection;
   readonly #target: Target;
   readonly #dialling: Dialling;
@@ -139,6 +155,7 @@ class Approach {
     const socket = this.#connection.tlsSocket;
     this.chain = takeChain(socket);
     this.tls = tlsFacts(socket);
+    if (needsAuthority(policy)) this.#path = pathFinding(socket);
     const way = this.#prove();
     await this.#hello('under-tls');
     return way;
@@ -191,30 +208,61 @@ class Approach {
       case 'encrypt':
         return { verdict: 'encrypted', code: 'encrypted-unauthenticated', reason: reason(policy.code).says };
       case 'dane':
-        return this.#authenticate(policy);
+        return this.#proveDane(policy);
+      case 'verify':
+      case 'sts':
+        return this.#besides(policy.dane, () => this.#proveNames(policy));
+      case 'pin':
+        return this.#besides(policy.dane, () => this.#provePin(policy.pins));
     }
   }
 
-  #authenticate(policy: DanePolicy): Way {
-    if (this.chain.length === 0) throw new ConnectionFailure({ code: 'tlsa-bad-chain', detail: 'no certificate' });
-    const { verdict, code, detail, record, depth } = this.#dialling.judge(this.chain, policy);
-    if (verdict === 'authenticated') {
-      return {
-        verdict: policy.wholePath ? 'authenticated' : 'host-authenticated',
-        code,
-        record,
-        depth,
-        reason: detail,
-      };
-    }
-    // Whatever the judge calls it, a failed proof makes mail wait (RFC 7672 §2.2).
-    const waits = whatNext(reason(code).status) === 'deferred';
-    throw new ConnectionFailure({ code: waits ? code : 'tlsa-mismatch', detail });
+  #proveDane(proof: DaneProof): Way {
+    return proven(this.#dialling.judge(this.#certificates(), proof), proof.wholePath, 'tlsa-mismatch');
+  }
+
+  #proveNames(proof: NameProof): Way {
+    const verdict = this.#dialling.judgeNames(this.#certificates(), this.#path, proof);
+    return proven(verdict, proof.wholePath, 'webpki-not-trusted');
+  }
+
+  #provePin(pins: readonly string[]): Way {
+    const pin = spkiPin(this.#certificates()[0]) ?? 'no key that can be read';
+    if (pins.includes(pin)) return { verdict: 'authenticated', code: 'pin-matched', reason: `it has the key ${pin}` };
+    throw new ConnectionFailure({ code: 'pin-mismatch', detail: `it has ${pin}` });
+  }
+
+  /** Another proof, with that of DANE where there is one: what a domain publishes is never set aside. */
+  #besides(dane: DaneProof | null, prove: () => Way): Way {
+    if (dane === null) return prove();
+    const { record, depth, reason: matched } = this.#proveDane(dane);
+    const way = prove();
+    return { ...way, record: record ?? null, depth: depth ?? null, reason: `${way.reason}; ${matched}` };
+  }
+
+  #certificates(): readonly [Buffer, ...Buffer[]] {
+    const [leaf, ...others] = this.chain;
+    if (leaf === undefined) throw new ConnectionFailure({ code: 'tlsa-bad-chain', detail: 'no certificate' });
+    return [leaf, ...others];
   }
 }
 
 /** Replies to a command that a host does not know (RFC 5321 §4.2.4): 502 for most, 500 and 504 are met. */
 const COMMAND_UNKNOWN: ReadonlySet<number> = new Set([500, 501, 502, 504]);
+
+/** @throws ConnectionFailure where the certificates were not good enough */
+function proven(
+  { verdict, code, detail, record, depth }: CertificateVerdict,
+  wholePath: boolean,
+  otherwise: ReasonCode,
+): Way {
+  if (verdict === 'authenticated') {
+    return { verdict: wholePath ? 'authenticated' : 'host-authenticated', code, record, depth, reason: detail };
+  }
+  // Whatever the judge calls it, a failed proof makes mail wait (RFC 7672 §2.2).
+  const waits = whatNext(reason(code).status) === 'deferred';
+  throw new ConnectionFailure({ code: waits ? code : otherwise, detail });
+}
 
 function clear(code: ReasonCode, reason: string): Way {
   return { verdict: 'clear', code, reason };

@@ -9,13 +9,15 @@
  * Nothing that a remote host does makes a promise reject here. A fault of our own leaves the message waiting.
  */
 import { createHash } from 'node:crypto';
+import type { SecureContext } from 'node:tls';
 import type { ConnectionFacts, Visit, VisitRequest } from '../model/delivery.ts';
 import type { Logger } from '../model/events.ts';
 import type { StoredBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
-import { type Dialled, type Dialling, dial, type Judge, type Target } from './connect.ts';
+import type { DaneProof } from '../model/tls-policy.ts';
+import { type Dialled, type Dialling, dial, type Judge, type JudgeNames, type Target } from './connect.ts';
 import { Ledger } from './outcomes.ts';
-import { clientContext } from './peer-certificates.ts';
+import { clientContext, trustingContext } from './peer-certificates.ts';
 import { DEFAULT_LIMITS, type Place, Pool, type Poolable, type PoolLimits } from './pool.ts';
 import { transact } from './session.ts';
 import type { SmtpConnection } from './smtp-connection.ts';
@@ -25,6 +27,8 @@ import { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
 export interface DelivererLimits {
   readonly timeouts?: Partial<Timeouts>;
   readonly pool?: Partial<PoolLimits>;
+  /** Certificates in PEM of the authorities that `verify` and `sts` trust; null for the public ones. */
+  readonly authorities?: readonly string[] | null;
 }
 
 export interface DelivererOptions extends DelivererLimits {
@@ -33,6 +37,7 @@ export interface DelivererOptions extends DelivererLimits {
   /** Opens the stored octets of a message: CRLF newlines, `content.size` octets or more. */
   readonly openBody: (messageId: string) => Promise<StoredBody>;
   readonly judge: Judge;
+  readonly judgeNames: JudgeNames;
   /** Address to connect from, for hosts of the same family. */
   readonly localAddress?: string;
   readonly log: Logger;
@@ -73,6 +78,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
   const { log, openBody } = options;
   let limits: PoolLimits = { ...DEFAULT_LIMITS, ...options.pool };
   let timeouts: Timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+  let trusted = trust(options.authorities ?? null);
   const pool = new Pool<Session>(limits);
   const open = new Set<SmtpConnection>();
   let stopping = false;
@@ -80,6 +86,8 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
   const dialling: Dialling = {
     hostname: options.hostname,
     judge: options.judge,
+    judgeNames: options.judgeNames,
+    trustingContext: () => trusted.context(),
     get timeouts() {
       return timeouts;
     },
@@ -136,7 +144,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
   }
 
   async function deliver(request: VisitRequest): Promise<Visit> {
-    const place = await pool.enter(keyOf(request), `${request.address} ${request.port}`);
+    const place = await pool.enter(keyOf(request, trusted.id), `${request.address} ${request.port}`);
     if (place === 'busy') return uselessFor(request, { code: 'host-busy', detail: '' });
     if (!place) return uselessFor(request, STOPPING);
     try {
@@ -170,6 +178,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
       limits = { ...DEFAULT_LIMITS, ...next.pool };
       timeouts = { ...DEFAULT_TIMEOUTS, ...next.timeouts };
       pool.setLimits(limits);
+      trusted = trust(next.authorities ?? null);
     },
     close: async () => {
       stopping = true;
@@ -194,16 +203,49 @@ function uselessFor({ address }: VisitRequest, trouble: Trouble): Extract<Visit,
   return { kind: 'useless', connection, trouble };
 }
 
+/** Authorities that are trusted, made ready when they are first needed. */
+function trust(authorities: readonly string[] | null) {
+  let context: SecureContext | null = null;
+  return {
+    /** The same for the same authorities. */
+    id: authorities === null ? '' : createHash('sha256').update(authorities.join()).digest('base64'),
+    context: (): SecureContext => {
+      context ??= trustingContext(authorities);
+      return context;
+    },
+  };
+}
+
 /**
  * All that a connection must have been made for to carry a message: two domains with one mail host share it only when
  * they ask for the same proof (RFC 7672 §2.2, §3.2.2).
+ *
+ * @param trusted name of the set of authorities that are trusted
  */
-export function keyOf({ host, address, port, policy }: Target): string {
-  const proof = policy.kind === 'dane' ? [policy.wholePath, policy.referenceNames, digest(policy.records)] : [];
-  return JSON.stringify([host.name, address, port, policy.kind, policy.code, policy.sni, ...proof]);
+export function keyOf({ host, address, port, policy }: Target, trusted: string): string {
+  return JSON.stringify([host.name, address, port, policy.kind, policy.code, policy.sni, ...proofOf(policy, trusted)]);
 }
 
-function digest(records: Extract<Target['policy'], { kind: 'dane' }>['records']): string {
+function proofOf(policy: Target['policy'], trusted: string): readonly unknown[] {
+  switch (policy.kind) {
+    case 'dane':
+      return daneProofOf(policy);
+    case 'verify':
+    case 'sts':
+      return [trusted, policy.wholePath, policy.names, daneProofOf(policy.dane)];
+    case 'pin':
+      return [policy.pins, daneProofOf(policy.dane)];
+    case 'encrypt':
+    case 'may':
+      return [];
+  }
+}
+
+function daneProofOf(proof: DaneProof | null): readonly unknown[] {
+  return proof === null ? [] : [proof.wholePath, proof.referenceNames, digest(proof.records)];
+}
+
+function digest(records: DaneProof['records']): string {
   const hash = createHash('sha256');
   for (const { usage, selector, matching, data } of records) {
     hash

@@ -2,8 +2,8 @@
  * What can be learned of the other end of a TLS connection. The certificates are those that the host sent, in its
  * order, nothing added and nothing left out; trust is judged elsewhere.
  */
-import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
-import type { TlsFacts } from '../model/delivery.ts';
+import { createSecureContext, rootCertificates, type SecureContext, type TLSSocket } from 'node:tls';
+import type { PathFinding, TlsFacts } from '../model/delivery.ts';
 
 /** Certificates that are looked at in one handshake; OpenSSL's own limit of 100 KB comes first with real ones. */
 const CHAIN_LIMIT = 200;
@@ -15,6 +15,27 @@ const CHAIN_LIMIT = 200;
 export function clientContext(): SecureContext {
   // With an empty list of CAs no chain verifies, so Node never looks at the certificates before we do.
   return createSecureContext({ minVersion: 'TLSv1.2', ca: [] });
+}
+
+/**
+ * The context where a certificate must come from an authority: OpenSSL then looks for a way to one during the handshake.
+ * What it finds only counts in `pathFinding`, never for DANE.
+ *
+ * @param authorities certificates in PEM; null for the public ones that the runtime brings (Mozilla's list)
+ */
+export function trustingContext(authorities: readonly string[] | null): SecureContext {
+  return createSecureContext({ minVersion: 'TLSv1.2', ca: [...(authorities ?? rootCertificates)] });
+}
+
+/**
+ * What OpenSSL made of the certificates in the handshake: signatures, dates, purpose and constraints up to a trusted
+ * authority. Names are judged elsewhere. A resumed session shows no certificate, so it finds nothing.
+ */
+export function pathFinding(socket: TLSSocket): PathFinding {
+  if (socket.isSessionReused()) return { kind: 'not-trusted', why: 'the session was resumed' };
+  // The check of names is switched off in smtp-connection.ts, so this is about the path only.
+  if (socket.authorized) return { kind: 'trusted' };
+  return { kind: 'not-trusted', why: String(socket.authorizationError ?? 'unknown') };
 }
 
 /**

@@ -94,7 +94,7 @@ export class SmtpConnection extends Base {
       tls: {
         secureContext: options.secureContext,
         ...(options.sni === null ? {} : { servername: options.sni }),
-        // Certificates are judged by DANE or not at all; the answer of the public CAs would mean nothing here.
+        // What a certificate is worth is judged by the caller, who also knows which names it must be for.
         rejectUnauthorized: false,
         checkServerIdentity: () => undefined,
       },

@@ -30,7 +30,13 @@ export interface ConnectionFacts {
   readonly reason: string;
 }
 
-/** How one certificate chain stands against a set of TLSA records. */
+/** What the TLS library found of the way from a server's certificate to the authorities that this relay trusts. */
+export type PathFinding =
+  | { readonly kind: 'trusted' }
+  /** `why` is the name that OpenSSL has for it. */
+  | { readonly kind: 'not-trusted'; readonly why: string };
+
+/** How one certificate chain stands against a set of TLSA records, or against the authorities and the names. */
 export interface CertificateVerdict {
   readonly verdict: 'authenticated' | 'not-authenticated' | 'unusable';
   readonly code: ReasonCode;

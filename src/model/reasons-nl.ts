@@ -10,6 +10,9 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'dane-ee': 'geverifieerd: een DANE-EE-record hoort bij het certificaat van de server',
   'dane-ta':
     'geverifieerd: het certificaat van de server is uitgegeven onder een vertrouwensanker dat via DANE is gepubliceerd',
+  'webpki-matched':
+    'geverifieerd: het certificaat van de server is van een autoriteit die deze relay vertrouwt, en op zijn naam',
+  'pin-matched': 'geverifieerd: de server heeft een sleutel die in de configuratie staat',
   'encrypted-unauthenticated':
     'versleuteld, niet geverifieerd: er is niets bruikbaars gepubliceerd om het certificaat mee te controleren',
   'encrypted-opportunistic': 'versleuteld omdat de mailserver TLS aanbood, niet geverifieerd',
@@ -31,6 +34,8 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'literal-address': 'de bestemming is een adres en geen naam, daarom is DANE niet van toepassing',
   'rule-may': 'de configuratie vraagt niet meer dan TLS als de mailserver het aanbiedt',
   'rule-encrypt': 'de configuratie eist TLS voor deze bestemming',
+  'rule-verify': 'de configuratie eist een certificaat van een vertrouwde autoriteit, op naam van de mailserver',
+  'rule-pin': 'de configuratie eist dat de server een van de sleutels heeft die zij noemt',
 
   // DNS
   'mx-lookup-failed': 'de MX-records van het domein konden niet worden opgezocht',
@@ -54,6 +59,7 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'dane-only-no-tlsa': 'de configuratie eist DANE en er zijn geen met DNSSEC beveiligde TLSA-records gepubliceerd',
   'dane-only-unusable': 'de configuratie eist DANE en geen van de gepubliceerde TLSA-records is bruikbaar',
   'dane-only-literal': 'de configuratie eist DANE en de bestemming is een adres, waarvoor DANE niet bestaat',
+  'verify-literal': 'de configuratie eist een certificaat op naam van de mailserver en de bestemming is een adres',
 
   // Connection
   'connect-failed': 'er kwam geen verbinding met de mailserver tot stand',
@@ -80,6 +86,12 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'tlsa-no-usable-record':
     'geen TLSA-record is bruikbaar: TLS zou verplicht zijn en het certificaat niet worden gecontroleerd',
   'tlsa-bad-chain': 'de server stuurde geen certificaat, of iets wat er geen is',
+
+  // The certificate against public authorities and pins
+  'webpki-not-trusted': 'het certificaat van de server leidt niet naar een autoriteit die deze relay vertrouwt',
+  'webpki-expired': 'een certificaat op de weg naar een vertrouwde autoriteit is op dit moment niet geldig',
+  'webpki-name-mismatch': 'het certificaat van de server is van een vertrouwde autoriteit, maar op andere namen',
+  'pin-mismatch': 'de sleutel van de server is geen van de sleutels die in de configuratie staan',
 
   // What the remote host said
   'remote-accepted': 'de mailserver heeft het bericht aangenomen',

@@ -35,6 +35,18 @@ export const REASONS = {
     whose: 'nobody',
     rfc: 'RFC 7672 §3.1.2',
   },
+  'webpki-matched': {
+    status: '2.0.0',
+    says: 'authenticated: the certificate of the server is from an authority that this relay trusts, and for its name',
+    whose: 'nobody',
+    rfc: 'RFC 8461 §4.2',
+  },
+  'pin-matched': {
+    status: '2.0.0',
+    says: 'authenticated: the server has a key that the configuration names',
+    whose: 'nobody',
+    rfc: 'RFC 7435 §3',
+  },
   'encrypted-unauthenticated': {
     status: '2.0.0',
     says: 'encrypted, not authenticated: nothing usable is published to check the certificate against',
@@ -120,6 +132,19 @@ export const REASONS = {
     says: 'the configuration demands TLS for this destination',
     whose: 'us',
     rfc: 'RFC 7672 §2.2',
+  },
+
+  'rule-verify': {
+    status: '2.0.0',
+    says: 'the configuration demands a certificate from a trusted authority, for the name of the host',
+    whose: 'us',
+    rfc: 'RFC 9525 §6.3',
+  },
+  'rule-pin': {
+    status: '2.0.0',
+    says: 'the configuration demands that the server has one of the keys that it names',
+    whose: 'us',
+    rfc: 'RFC 7435 §3',
   },
 
   // DNS
@@ -216,6 +241,13 @@ export const REASONS = {
     says: 'the configuration demands DANE and the destination is an address, for which there is no DANE',
     whose: 'sender',
     rfc: 'RFC 7672 §2.2',
+  },
+
+  'verify-literal': {
+    status: '5.7.10',
+    says: 'the configuration demands a certificate for the name of the host and the destination is an address',
+    whose: 'sender',
+    rfc: 'RFC 9525 §6.3',
   },
 
   // Connection
@@ -325,6 +357,32 @@ export const REASONS = {
     says: 'the server sent no certificate, or something that is none',
     whose: 'recipient',
     rfc: 'RFC 7671 §5',
+  },
+
+  // The certificate against public authorities and pins
+  'webpki-not-trusted': {
+    status: '4.7.5',
+    says: 'the certificate of the server does not lead to an authority that this relay trusts',
+    whose: 'recipient',
+    rfc: 'RFC 8461 §4.2',
+  },
+  'webpki-expired': {
+    status: '4.7.5',
+    says: 'a certificate on the way to a trusted authority is not valid at this time',
+    whose: 'recipient',
+    rfc: 'RFC 8461 §4.2',
+  },
+  'webpki-name-mismatch': {
+    status: '4.7.5',
+    says: 'the certificate of the server is from a trusted authority, for other names',
+    whose: 'recipient',
+    rfc: 'RFC 8461 §4.2',
+  },
+  'pin-mismatch': {
+    status: '4.7.5',
+    says: 'the key of the server is none of those that the configuration names',
+    whose: 'us',
+    rfc: 'RFC 7435 §3',
   },
 
   // What the remote host said

@@ -37,15 +37,39 @@ export interface TlsaFindings {
   readonly failure: string | null;
 }
 
+/** What a certificate must match under DANE. */
+export interface DaneProof {
+  readonly referenceNames: readonly string[];
+  readonly records: readonly TlsaRecord[];
+  /** False for an insecure MX: then a match authenticates the host only, not the domain (RFC 7672 §2.2.1). */
+  readonly wholePath: boolean;
+}
+
+/** A certificate of an authority that this relay trusts, in time, for one of the names (RFC 8461 §4.2). */
+export interface NameProof {
+  /** Each one would do; only dNSNames of the certificate count (RFC 9525 §6.3). */
+  readonly names: readonly string[];
+  /** False where nothing but an insecure MX record says that the host is the domain's. */
+  readonly wholePath: boolean;
+}
+
+/** `dane` beside another proof is one that must hold as well; null where nothing usable is published. */
 export type TlsPolicy =
-  | {
-      readonly kind: 'dane';
+  | ({ readonly kind: 'dane'; readonly code: ReasonCode; readonly sni: string } & DaneProof)
+  /** `verify` is the operator's rule, `sts` the policy of the recipient's domain (RFC 8461 §5). */
+  | ({
+      readonly kind: 'verify' | 'sts';
       readonly code: ReasonCode;
       readonly sni: string;
-      readonly referenceNames: readonly string[];
-      readonly records: readonly TlsaRecord[];
-      /** False for an insecure MX: then a match authenticates the host only, not the domain (RFC 7672 §2.2.1). */
-      readonly wholePath: boolean;
+      readonly dane: DaneProof | null;
+    } & NameProof)
+  | {
+      readonly kind: 'pin';
+      readonly code: ReasonCode;
+      readonly sni: string | null;
+      /** `sha256/BASE64=` of the keys that the server may have. */
+      readonly pins: readonly string[];
+      readonly dane: DaneProof | null;
     }
   | { readonly kind: 'encrypt'; readonly code: ReasonCode; readonly sni: string | null }
   | { readonly kind: 'may'; readonly code: ReasonCode; readonly sni: string | null }
@@ -60,7 +84,7 @@ export interface HostPlan {
 }
 
 /** How strong TLS must be for a destination, from the operator's table. */
-export type TlsRule = 'dane' | 'dane-only' | 'encrypt' | 'may';
+export type TlsRule = 'dane' | 'dane-only' | 'encrypt' | 'verify' | 'pin' | 'may';
 
 /** What an insecure MX answer leads to for hosts that are themselves signed (RFC 7672 §2.2.1). */
 export type InsecureMx = 'dane' | 'encrypt' | 'may';
@@ -68,6 +92,8 @@ export type InsecureMx = 'dane' | 'encrypt' | 'may';
 /** What the operator's table says of one recipient domain. */
 export interface Destination {
   readonly tls: TlsRule;
+  /** Keys that the server may have where `tls` is `pin`: `sha256/BASE64=`. */
+  readonly pins: readonly string[];
   readonly nextHop: NextHop;
 }
 

@@ -23,7 +23,7 @@ export function asksForTlsa(insecureMx: InsecureMx): (facts: HostFacts) => boole
 export function decide(insecureMx: InsecureMx): (facts: HostFacts) => TlsPolicy {
   const asks = asksForTlsa(insecureMx);
   return (facts) => {
-    const { destination, mx, host, location, tlsa } = facts;
+    const { destination, mx, host, location } = facts;
     if (host.unusable) return { kind: 'skip', trouble: { host: host.name, ...host.unusable } };
     if (mx.kind === 'failed' || mx.dnssec === 'error') return skip(facts, 'mx-lookup-failed', '');
     if (location === null) return skip(facts, 'address-lookup-failed', 'the addresses were not looked up');
@@ -31,7 +31,11 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => TlsPolicy 
     if (location.kind === 'absent') return skip(facts, 'host-without-address', host.name);
     if (destination.nextHop.kind === 'literal' || mx.kind === 'literal') return forLiteral(facts);
     if (destination.tls === 'may') return { kind: 'may', code: 'rule-may', sni: host.name };
+    return withRule(facts, byDane(facts));
+  };
 
+  function byDane(facts: HostFacts): TlsPolicy {
+    const { tlsa } = facts;
     if (!asks(facts)) return withoutDane(facts, hasInsecureMx(facts) ? 'mx-insecure' : 'host-insecure');
     if (tlsa === null) return skip(facts, 'tlsa-lookup-failed', 'the TLSA records were not looked up');
     if (tlsa.failure !== null || tlsa.dnssec === 'error') {
@@ -39,7 +43,18 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => TlsPolicy 
     }
     if (tlsa.base === null) return withoutDane(facts, whyNoTlsa(facts, tlsa));
     return withTlsa(facts, tlsa, tlsa.base, insecureMx);
-  };
+  }
+}
+
+/** What the operator demands besides. It never takes the place of what the recipient publishes (RFC 7672 §2.2). */
+function withRule(facts: HostFacts, policy: TlsPolicy): TlsPolicy {
+  const { tls, pins } = facts.destination;
+  if ((tls !== 'verify' && tls !== 'pin') || policy.kind === 'skip') return policy;
+  const dane = policy.kind === 'dane' ? policy : null;
+  const sni = policy.sni ?? facts.host.name;
+  if (tls === 'pin') return { kind: 'pin', code: 'rule-pin', sni, pins, dane };
+  const names = [...new Set([facts.host.name, sni])];
+  return { kind: 'verify', code: 'rule-verify', sni, names, wholePath: !hasInsecureMx(facts), dane };
 }
 
 /** A secure RRset is there: TLS is mandatory whether or not a record of it is usable (RFC 7672 §2.2). */
@@ -68,6 +83,8 @@ function withoutDane(facts: HostFacts, why: WhyNoDane): TlsPolicy {
     case 'dane-only':
       return skip(facts, DANE_ONLY[why], host.name);
     case 'encrypt':
+    case 'verify':
+    case 'pin':
       return { kind: 'encrypt', code: 'rule-encrypt', sni: host.name };
     case 'dane':
     case 'may':
@@ -96,6 +113,10 @@ function forLiteral(facts: HostFacts): TlsPolicy {
       return skip(facts, 'dane-only-literal', facts.host.name);
     case 'encrypt':
       return { kind: 'encrypt', code: 'rule-encrypt', sni: null };
+    case 'verify':
+      return skip(facts, 'verify-literal', facts.host.name);
+    case 'pin':
+      return { kind: 'pin', code: 'rule-pin', sni: null, pins: facts.destination.pins, dane: null };
     case 'dane':
       return { kind: 'may', code: 'literal-address', sni: null };
     case 'may':

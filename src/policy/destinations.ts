@@ -25,6 +25,8 @@ export interface DestinationRule {
   /** Canonical: A-labels in lower case. */
   readonly domain: string;
   readonly tls: TlsRule;
+  /** `sha256/BASE64=` of the keys for `tls: pin`; else empty. */
+  readonly pins: readonly string[];
   /** null for the domain's own mail hosts. */
   readonly via: Via | null;
 }
@@ -41,8 +43,8 @@ export interface DestinationOptions {
 export function createDestinations({ rules, port }: DestinationOptions): (domain: string) => Destination {
   const ruleFor = firstMatch(rules);
   return (domain) => {
-    const { tls = 'dane', via = null } = ruleFor(domain) ?? {};
-    return { tls, nextHop: via ? { ...via, port: via.port ?? port } : nextHopOf(domain, port) };
+    const { tls = 'dane', pins = [], via = null } = ruleFor(domain) ?? {};
+    return { tls, pins, nextHop: via ? { ...via, port: via.port ?? port } : nextHopOf(domain, port) };
   };
 }
 

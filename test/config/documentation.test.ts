@@ -21,7 +21,7 @@ describe('each key of the example is right when its "#" is taken away', () => {
     expect(switchedOff.length).toBeGreaterThan(25);
   });
 
-  test.each(switchedOff.filter((line) => !/#(?:cert|key): /.test(line)))('%s', (line) => {
+  test.each(switchedOff.filter((line) => !/#(?:cert|key|ca): /.test(line)))('%s', (line) => {
     expect(load(example.replace(line, line.replace('#', ''))).ok).toBe(true);
   });
 

@@ -23,10 +23,11 @@ describe('without a configuration', () => {
       certificate: { cert: join(state, 'relay.pem'), key: join(state, 'relay.key') },
       clients: [],
       resolver: { kind: 'managed', include: null, anchor: null, probe: { signed: '.', bogus: ['dnssec-failed.org'] } },
-      destinations: [{ domain: '*', tls: 'dane', via: null, connections: null, rate: null }],
+      destinations: [{ domain: '*', tls: 'dane', pins: [], via: null, connections: null, rate: null }],
       delivery: {
         port: 25,
         insecureMx: 'dane',
+        authorities: null,
         connections: 200,
         connectionsPerHost: 20,
         messagesPerConnection: 100,
@@ -155,8 +156,8 @@ log: { level: info }
   test('a table of destinations that names no default ends with DANE for all others', () => {
     const { destinations } = configOf(load('destinations: [{ domain: a.nl, tls: may }]'));
     expect(destinations).toEqual([
-      { domain: 'a.nl', tls: 'may', via: null, connections: null, rate: null },
-      { domain: '*', tls: 'dane', via: null, connections: null, rate: null },
+      { domain: 'a.nl', tls: 'may', pins: [], via: null, connections: null, rate: null },
+      { domain: '*', tls: 'dane', pins: [], via: null, connections: null, rate: null },
     ]);
   });
 

@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { line, load, mistakesOf } from './support.ts';
+import { ca, leaf, pem } from '../policy/dane/pki.ts';
+import { configOf, folder, line, load, mistakesOf } from './support.ts';
 
 const tell = (text: string): string[] => mistakesOf(load(text)).map(line);
 
@@ -25,7 +28,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'a key in the wrong section',
       'delivery: { messageSize: 5MB }\n',
       [
-        '1:13 delivery.messageSize: is not a known key | one of port, insecureMx, connections, connectionsPerHost, ' +
+        '1:13 delivery.messageSize: is not a known key | one of port, ca, insecureMx, connections, connectionsPerHost, ' +
           'messagesPerConnection, connectTimeout, idleTimeout, timeouts | intake.messageSize',
       ],
     ],
@@ -341,7 +344,10 @@ describe('destinations: rules that could never work', () => {
   const viaForms = '"[192.0.2.1]:25", "[host.example]:587" (this very host) or host.example (by its MX records)';
 
   test.each<[string, string[]]>([
-    ['destinations: []\n', ['1:15 destinations: is an empty list | a list of { domain, tls, via, connections, rate }']],
+    [
+      'destinations: []\n',
+      ['1:15 destinations: is an empty list | a list of { domain, tls, pins, via, connections, rate }'],
+    ],
     ['destinations:\n  - { domain: "*" }\n  - { domain: a.nl }\n', [`3:5 destinations[1]: ${never(0)}`]],
     ['destinations:\n  - { domain: a.nl }\n  - { domain: A.NL. }\n', [`3:5 destinations[1]: ${never(0)}`]],
     ['destinations:\n  - { domain: "*.nl" }\n  - { domain: a.b.nl }\n', [`3:5 destinations[1]: ${never(0)}`]],
@@ -352,6 +358,24 @@ describe('destinations: rules that could never work', () => {
       [
         '1:53 destinations[0].via: is an address, where DANE cannot apply: under dane-only nothing could ever be delivered | a host name, or another tls',
       ],
+    ],
+    [
+      'destinations: [{ domain: a.nl, tls: verify, via: "[192.0.2.1]" }]\n',
+      [
+        '1:50 destinations[0].via: is an address, for which no certificate can be verified: nothing could ever be delivered | a host name, or another tls',
+      ],
+    ],
+    [
+      'destinations: [{ domain: a.nl, tls: pin }]\n',
+      ['1:37 destinations[0].tls: has no pins, so nothing could ever be delivered | pins beside it'],
+    ],
+    [
+      `destinations: [{ domain: a.nl, tls: encrypt, pins: ["sha256/${'A'.repeat(43)}="] }]\n`,
+      ['1:52 destinations[0].pins: are for tls: pin only | tls: pin beside them'],
+    ],
+    [
+      'destinations: [{ domain: a.nl, tls: pin, pins: [abc] }]\n',
+      ['1:49 destinations[0].pins[0]: "abc" is not a pin | a pin as "dane-relay pin FILE" prints it: sha256/ and 44 characters of base64'],
     ],
     [
       'destinations: [{ domain: a.nl, via: 192.0.2.1:25 }]\n',
@@ -433,6 +457,34 @@ describe('YAML that is none', () => {
   });
 });
 
+describe('delivery.ca: the file is read when the configuration is', () => {
+  const expected = 'a file with certificates of authorities as PEM';
+  const authority = pem('CERTIFICATE', ca('Some Root', null).der);
+
+  test.each([
+    ['absent.pem', null, 'names a file that cannot be read: there is no such file'],
+    ['empty.pem', '', 'names a file without any certificate'],
+    [
+      'leaf.pem',
+      authority + pem('CERTIFICATE', leaf('mx.test', ca('Some Root', null)).der),
+      'names a file whose certificate number 2 is not that of an authority',
+    ],
+    [
+      'broken.pem',
+      pem('CERTIFICATE', Buffer.from('no certificate')),
+      'names a file whose certificate number 1 is not that of an authority',
+    ],
+  ])('%s', (name, text, message) => {
+    if (text !== null) writeFileSync(join(folder, name), text);
+    expect(tell(`delivery:\n  ca: ${name}\n`)).toEqual([`2:7 delivery.ca: ${message} | ${expected}`]);
+  });
+
+  test('a good one', () => {
+    writeFileSync(join(folder, 'good.pem'), `# a remark\n${authority}${authority}`);
+    expect(configOf(load('delivery: { ca: good.pem }\n')).delivery.authorities).toHaveLength(2);
+  });
+});
+
 test('all mistakes are told at once, in the order of the file', () => {
   const mistakes = tell(`hostnme: a.nl
 listen: [{ address: here, port: 1 }]
@@ -440,7 +492,7 @@ clients:
   - { name: a }
   - { name: a, networks: [10.0.0.0/40] }
 resolver: 8.8.8.8:53
-destinations: [{ domain: "*" }, { domain: b.nl, tls: verify }]
+destinations: [{ domain: "*" }, { domain: b.nl, tls: verfy }]
 queue: { lifetime: 1m, retry: [5m], store: x }
 `);
   expect(mistakes.map((each) => each.split(':').slice(0, 2).join(':'))).toEqual([

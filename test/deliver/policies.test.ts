@@ -9,6 +9,7 @@ import { dial } from '../../src/deliver/connect.ts';
 import { createDeliverer } from '../../src/deliver/deliverer.ts';
 import { DEFAULT_TIMEOUTS } from '../../src/deliver/timeouts.ts';
 import type { StoredBody } from '../../src/model/message.ts';
+import { judgeNames } from '../../src/policy/webpki.ts';
 import type { HostOptions } from '../support/smtp-host.ts';
 import { startSmtpHost } from '../support/smtp-host.ts';
 import { dane, encrypt, judge, MESSAGE, may, other, own, quiet, recordFor, scene, soon, tls, told } from './scene.ts';
@@ -118,6 +119,8 @@ test('CONN-12 TLS without a certificate proves nothing, and the judge is not eve
   const dialled = await dial(at.request, {
     hostname: 'relay.example.nl',
     judge: () => ({ verdict: 'authenticated', code: 'dane-ee', record: null, depth: null, detail: '' }),
+    judgeNames,
+    trustingContext: () => createSecureContext(anonymous),
     timeouts: DEFAULT_TIMEOUTS,
     localAddress: undefined,
     secureContext: createSecureContext(anonymous),
@@ -387,6 +390,7 @@ test('CONN-15 NODE-04 sessions are never resumed: every connection shows its cer
       seen.push(chain.length);
       return judge(chain, policy);
     },
+    judgeNames,
     log: quiet,
   });
   const mx = { name: 'mx.example.test', preference: 10, unusable: null };

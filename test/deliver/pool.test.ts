@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
+import { pinOf } from '../../lab/certificates.ts';
 import { keyOf } from '../../src/deliver/deliverer.ts';
 import type { PoolLimits } from '../../src/deliver/pool.ts';
 import type { HostOptions, Say } from '../support/smtp-host.ts';
-import { dane, encrypt, may, other, recordFor, type Scene, scene, soon, told } from './scene.ts';
+import { dane, encrypt, may, other, own, type Policy, recordFor, type Scene, scene, soon, told } from './scene.ts';
 
 const delivered = 'delivered 2.0.0 remote-accepted';
 const kept = (host: HostOptions = {}, pool: Partial<PoolLimits> = {}): Promise<Scene> =>
@@ -17,6 +18,14 @@ test('CONN-13 a second message under the same policy goes over the same connecti
   expect(host.story.match(/RSET/g)).toHaveLength(2);
 });
 
+const pinned: Extract<Policy, { kind: 'pin' }> = {
+  kind: 'pin',
+  code: 'rule-pin',
+  sni: 'mx.example.test',
+  pins: [pinOf(own)],
+  dane: null,
+};
+
 test('CONN-13 CONN-14 a connection is never used for another proof than it was made for', async () => {
   const { deliver, host, request } = await kept();
   const sameKeyOtherName = { ...request.host, name: 'other.example.test' };
@@ -30,10 +39,13 @@ test('CONN-13 CONN-14 a connection is never used for another proof than it was m
     { policy: { ...dane, referenceNames: ['mx.example.test', 'second.example'] } },
     { policy: { ...dane, records: [...dane.records, recordFor(other)] } },
     { host: sameKeyOtherName },
+    { policy: pinned },
+    { policy: { ...pinned, pins: [...pinned.pins, 'sha256/another'] } },
+    { policy: { ...pinned, dane } },
   ];
   for (const change of changes) expect(told(await deliver(change))).toBe(delivered);
   expect(host.conversations).toHaveLength(changes.length);
-  expect(new Set(changes.map((change) => keyOf({ ...request, ...change }))).size).toBe(changes.length);
+  expect(new Set(changes.map((change) => keyOf({ ...request, ...change }, ''))).size).toBe(changes.length);
   for (const change of changes) await deliver(change);
   expect(host.conversations).toHaveLength(changes.length);
 });
@@ -46,8 +58,8 @@ test('CONN-13 records are told apart by where they end', () => {
     port: 25,
   } as const;
   const record = (data: number[]) => ({ usage: 3, selector: 1, matching: 0, data: Buffer.from(data) });
-  const one = keyOf({ ...target, policy: { ...dane, records: [record([1, 3, 1, 0, 0, 0, 1, 9])] } });
-  const two = keyOf({ ...target, policy: { ...dane, records: [record([1]), record([9])] } });
+  const one = keyOf({ ...target, policy: { ...dane, records: [record([1, 3, 1, 0, 0, 0, 1, 9])] } }, '');
+  const two = keyOf({ ...target, policy: { ...dane, records: [record([1]), record([9])] } }, '');
   expect(one).not.toBe(two);
 });
 

@@ -8,6 +8,7 @@ import type { Outcome, Visit, VisitRequest } from '../../src/model/delivery.ts';
 import type { Logger } from '../../src/model/events.ts';
 import type { Batch, Envelope, QueuedRecipient } from '../../src/model/message.ts';
 import type { TlsaRecord } from '../../src/model/tls-policy.ts';
+import { judgeNames } from '../../src/policy/webpki.ts';
 import { type HostOptions, type SmtpHost, startSmtpHost } from '../support/smtp-host.ts';
 
 export type Policy = VisitRequest['policy'];
@@ -77,6 +78,7 @@ export async function scene(changes: Changes = {}): Promise<Scene> {
     hostname: 'relay.example.nl',
     openBody: async () => ({ kind: 'memory', bytes: message }),
     judge,
+    judgeNames,
     log: quiet,
     ...changes.deliverer,
   });

@@ -42,7 +42,7 @@ function factsOf({
   tlsa = usable(HOST),
 }: Day): HostFacts {
   return {
-    destination: { tls: rule, nextHop },
+    destination: { tls: rule, pins: ['sha256/pin='], nextHop },
     mx: { kind: 'mx', dnssec: 'secure', expanded: null, ...mx },
     host: { name: host, preference: 10, unusable: null },
     location,
@@ -70,6 +70,14 @@ function story(day: Day): string {
       return `${question}: skip ${policy.trouble.code}`;
     case 'dane':
       return `${question}: dane ${policy.sni} [${policy.referenceNames.join(' ')}]${policy.wholePath ? '' : ' host only'}`;
+    case 'verify':
+    case 'sts':
+    case 'pin': {
+      const besides = policy.dane ? ' besides DANE' : '';
+      const names = policy.kind === 'pin' ? policy.pins : policy.names;
+      const hostOnly = policy.kind !== 'pin' && !policy.wholePath ? ' host only' : '';
+      return `${question}: ${policy.kind} ${policy.sni} [${names.join(' ')}]${hostOnly}${besides}`;
+    }
     case 'encrypt':
     case 'may':
       return `${question}: ${policy.kind} ${policy.code} ${policy.sni}`;
@@ -198,6 +206,34 @@ describe('from what DNS said to what a host must prove', () => {
       { rule: 'encrypt', nextHop: literal, mx: { kind: 'literal', dnssec: null } },
       'not asked: encrypt rule-encrypt null',
     ],
+    ['rule verify, all well: DANE besides', { rule: 'verify' }, `asked: verify ${HOST} [${HOST}] besides DANE`],
+    ['rule verify, no TLSA', { rule: 'verify', tlsa: none }, `asked: verify ${HOST} [${HOST}]`],
+    ['rule verify, unusable records', { rule: 'verify', tlsa: unusable }, `asked: verify ${HOST} [${HOST}]`],
+    ['rule verify, unsigned host', { rule: 'verify', location: unsigned }, `not asked: verify ${HOST} [${HOST}]`],
+    ['rule verify, TLSA lookup failed', { rule: 'verify', tlsa: failed }, 'asked: skip tlsa-lookup-failed'],
+    [
+      'rule verify, insecure MX: the host only, and DANE besides',
+      { rule: 'verify', ...insecure },
+      `asked: verify ${HOST} [${HOST}] host only besides DANE`,
+    ],
+    [
+      'rule verify, an alias: the name of the host, or the one where the records are',
+      { rule: 'verify', host: 'mx.example.nl', location: at([HOST, 'mx.example.nl']) },
+      `asked: verify ${HOST} [mx.example.nl ${HOST}] besides DANE`,
+    ],
+    [
+      'rule verify, literal',
+      { rule: 'verify', nextHop: literal, mx: { kind: 'literal', dnssec: null } },
+      'not asked: skip verify-literal',
+    ],
+    ['rule pin, all well: DANE besides', { rule: 'pin' }, `asked: pin ${HOST} [sha256/pin=] besides DANE`],
+    ['rule pin, no TLSA', { rule: 'pin', tlsa: none }, `asked: pin ${HOST} [sha256/pin=]`],
+    ['rule pin, TLSA lookup failed', { rule: 'pin', tlsa: failed }, 'asked: skip tlsa-lookup-failed'],
+    [
+      'rule pin, literal',
+      { rule: 'pin', nextHop: literal, mx: { kind: 'literal', dnssec: null } },
+      'not asked: pin null [sha256/pin=]',
+    ],
     ['rule may: TLSA is not even asked', { rule: 'may' }, `not asked: may rule-may ${HOST}`],
     [
       'rule may, literal',
@@ -325,7 +361,7 @@ describe('SNI and reference identifiers (RFC 7672 §3.2.2, §8.1)', () => {
 
 test('DNS-06 unknown is never permission: whatever else holds, a failed lookup is never dialled', () => {
   const any = fc.record({
-    rule: fc.constantFrom<TlsRule>('dane', 'dane-only', 'encrypt'),
+    rule: fc.constantFrom<TlsRule>('dane', 'dane-only', 'encrypt', 'verify', 'pin'),
     insecureMx: fc.constantFrom<InsecureMx>('dane', 'encrypt'),
     mx: fc.record({
       dnssec: fc.constantFrom('secure' as const, 'insecure' as const),

@@ -7,6 +7,7 @@ import { createDestinations, type DestinationRule } from '../../src/policy/desti
 const rule = (domain: string, tls: TlsRule = 'dane-only', via: DestinationRule['via'] = null): DestinationRule => ({
   domain,
   tls,
+  pins: [],
   via,
 });
 const table = (rules: readonly DestinationRule[]) => createDestinations({ rules, port: 25 });

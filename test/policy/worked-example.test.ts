@@ -51,7 +51,11 @@ beforeAll(async () => {
   });
   const { resolve } = lab;
   const locate = createLocator({ resolve });
-  const destination = { tls: 'dane', nextHop: { kind: 'domain', domain: 'exchange.example.org', port: 25 } } as const;
+  const destination = {
+    tls: 'dane',
+    pins: [],
+    nextHop: { kind: 'domain', domain: 'exchange.example.org', port: 25 },
+  } as const;
   const lookups: Lookups = {
     destination: () => destination,
     resolverDoubt: () => null,
