@@ -268,7 +268,7 @@ describe('what is told of TLS sessions', () => {
     await attempt(
       { ...batch, client },
       {
-        destination: (domain) => ({ tls: 'dane', nextHop: { kind: 'domain', domain, port: 25 } }),
+        destination: (domain) => ({ tls: 'dane', pins: [], nextHop: { kind: 'domain', domain, port: 25 } }),
         resolverDoubt: () => null,
         route: async () => twoHosts,
         locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
@@ -312,7 +312,7 @@ describe('what is told of TLS sessions', () => {
     await attempt(
       { ...batch, client: TLS_REPORTER },
       {
-        destination: (domain) => ({ tls: 'dane-only', nextHop: { kind: 'domain', domain, port: 25 } }),
+        destination: (domain) => ({ tls: 'dane-only', pins: [], nextHop: { kind: 'domain', domain, port: 25 } }),
         resolverDoubt: () => 'it does not validate',
         route: async () => twoHosts,
         locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),

@@ -13,7 +13,14 @@
  * forgotten with it (RFC 3207 §4.2), and where TLS is demanded nothing said before it can return mail for good.
  */
 import type { SecureContext } from 'node:tls';
-import type { CertificateVerdict, ConnectionFacts, Opened, PathFinding, TlsFacts, VisitRequest } from '../model/delivery.ts';
+import type {
+  CertificateVerdict,
+  ConnectionFacts,
+  Opened,
+  PathFinding,
+  TlsFacts,
+  VisitRequest,
+} from '../model/delivery.ts';
 import { type ReasonCode, reason, whatNext } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
 import type { DaneProof, NameProof, TlsPolicy } from '../model/tls-policy.ts';

@@ -375,7 +375,9 @@ describe('destinations: rules that could never work', () => {
     ],
     [
       'destinations: [{ domain: a.nl, tls: pin, pins: [abc] }]\n',
-      ['1:49 destinations[0].pins[0]: "abc" is not a pin | a pin as "dane-relay pin FILE" prints it: sha256/ and 44 characters of base64'],
+      [
+        '1:49 destinations[0].pins[0]: "abc" is not a pin | a pin as "dane-relay pin FILE" prints it: sha256/ and 44 characters of base64',
+      ],
     ],
     [
       'destinations: [{ domain: a.nl, via: 192.0.2.1:25 }]\n',
