@@ -9,8 +9,9 @@
  *   encrypt   starttls-not-off.  starttls-refused   tls-handshake-failed   any
  *   may       in the clear       in the clear       new connection, clear  any
  *
- * (RFC 7672 §2.2.) Where TLSA records count beside another proof, both must hold. The certificate is judged before a word is said under TLS. What the host said before TLS is
- * forgotten with it (RFC 3207 §4.2), and where TLS is demanded nothing said before it can return mail for good.
+ * (RFC 7672 §2.2.) Where TLSA records count beside another proof, both must hold. The certificate is judged before a
+ * word is said under TLS. What the host said before TLS is forgotten with it (RFC 3207 §4.2), and where TLS is demanded
+ * nothing said before it can return mail for good.
  */
 import type { SecureContext } from 'node:tls';
 import type {

@@ -97,7 +97,7 @@ describe.each(['verify', 'sts'] as const)('under %s', (kind) => {
       [trustedLeaf({ extensions: [basicConstraints(false)] }), inter],
       'useless webpki-name-mismatch',
     ],
-  ])('STS-04 the certificate is %s', async (_, chain, story) => {
+  ])('the certificate is %s', async (_, chain, story) => {
     for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       const host = presents(...chain);
       const { deliver, host: server } = await at(
