@@ -140,12 +140,11 @@ async function startParts(config: Config, notes: readonly string[], file: string
     spoolDir: join(state, SPOOL),
     accept: async (message) => {
       try {
-        await store.accept(message, { expiresAt: schedule.expiresAt(message.receivedAt) });
+        await worker.accept(message);
       } catch (error) {
         storage.suspect();
         throw error;
       }
-      worker.wake();
     },
     clock,
     newId: newQueueId,

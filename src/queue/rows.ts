@@ -1,9 +1,18 @@
 /** Rows of the SQLite store, turned into the words of the model. */
-import type { Batch, Envelope, Notify, QueuedRecipient } from '../model/message.ts';
+import type { Batch, Envelope, NewMessage, Notify, QueuedRecipient } from '../model/message.ts';
 import type { QueuedMessage, QueueEntry } from '../model/queue.ts';
 import { isReasonCode, type ReasonCode } from '../model/reasons.ts';
 import { verdictOf } from '../model/verdict.ts';
-import { StoreError } from './store.ts';
+import { domainOf } from '../shared/domain-name.ts';
+import { type Claim, StoreError } from './store.ts';
+
+/** What of a claim on a message that is just being accepted the caller does not know already. */
+export interface Taken {
+  readonly lease: string;
+  readonly domain: string;
+  /** Row numbers of the recipients in this domain, in the order of the envelope. */
+  readonly recipientIds: readonly number[];
+}
 
 interface MessageRow {
   readonly queue_id: string;
@@ -68,6 +77,23 @@ export function batchFrom(rows: readonly BatchRow[]): Batch {
     domain: first.domain,
     recipients: [recipientFrom(first), ...rest.map(recipientFrom)],
   };
+}
+
+/** The same claims as `claim` would give, without reading back what was just written. */
+export function claimsOf(message: NewMessage, expiresAt: number, taken: readonly Taken[]): readonly Claim[] {
+  const { id: messageId, receivedAt, client, content } = message;
+  const { recipients: all, ...envelope } = message.envelope;
+  return taken.map(({ lease, domain, recipientIds }) => {
+    const addressed = all.filter(({ address }) => domainOf(address) === domain);
+    const [first, ...rest] = recipientIds.flatMap((id, at): readonly QueuedRecipient[] => {
+      const recipient = addressed[at];
+      return recipient ? [{ ...recipient, id, attempts: 0, delayNoticeSent: false, lastCode: null }] : [];
+    });
+    if (!first) throw new StoreError('a claim without recipients');
+    const recipients = [first, ...rest] as const;
+    const batch = { messageId, receivedAt, expiresAt, client, envelope, content, domain, recipients };
+    return { batch, lease, askedAt: null };
+  });
 }
 
 function recipientFrom(row: RecipientRow): QueuedRecipient {

@@ -93,9 +93,9 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
 
   const requests: Requests = {
     ...operations,
-    accept(message, expiresAt) {
+    accept(...admission) {
       guard.assertSafe();
-      operations.accept(message, expiresAt);
+      return operations.accept(...admission);
     },
     health() {
       try {
@@ -151,18 +151,24 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
     return group.flatMap((request) => write([request]));
   };
 
+  let synchronous = '';
+  const setSynchronous = (level: 'FULL' | 'NORMAL'): void => {
+    if (level !== synchronous) db.pragma(`synchronous = ${level}`);
+    synchronous = level;
+  };
+
   const write = (group: readonly Request[]): readonly Reply[] => {
     const durable = group.some(({ name }) => !MAY_BE_FORGOTTEN.has(name));
     const replies: Reply[] = [];
     try {
-      db.pragma(`synchronous = ${durable ? 'FULL' : 'NORMAL'}`);
+      setSynchronous(durable ? 'FULL' : 'NORMAL');
       begin.run();
     } catch (error) {
       return group.map((request) => refuse(request, error));
     }
     try {
       for (const request of group) {
-        const reply = answerInGroup(request);
+        const reply = group.length === 1 ? answer(request) : answerInGroup(request);
         if (reply === null) throw new StoreFull('the transaction was rolled back');
         replies.push(reply);
       }

@@ -2,7 +2,7 @@
  * What the SQLite store does, statement by statement. Everything here is synchronous and runs inside a transaction that
  * sqlite-engine.ts begins and commits; what cannot be rolled back by SQLite is entered in `deeds`.
  */
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import type { NewMessage } from '../model/message.ts';
@@ -11,8 +11,26 @@ import { domainOf } from '../shared/domain-name.ts';
 import { roomOn } from '../shared/room.ts';
 import type { BodyFiles } from './body-files.ts';
 import type { Deeds } from './deeds.ts';
-import { BATCH_COLUMNS, type BatchRow, batchFrom, ENTRY_COLUMNS, type EntryRow, entryFrom, shownFrom } from './rows.ts';
-import { type Admission, type Claim, type ClaimRequest, type Settlement, StoreError, StoreFull } from './store.ts';
+import {
+  BATCH_COLUMNS,
+  type BatchRow,
+  batchFrom,
+  ENTRY_COLUMNS,
+  type EntryRow,
+  entryFrom,
+  shownFrom,
+  type Taken,
+} from './rows.ts';
+import {
+  type Admission,
+  type Claim,
+  type ClaimRequest,
+  type Outlook,
+  type Settlement,
+  StoreError,
+  StoreFull,
+  type TakeTerms,
+} from './store.ts';
 
 /** Bodies up to this size live in the database: 256 KiB. */
 const LARGEST_IN_DATABASE = 256 * 1024;
@@ -48,7 +66,7 @@ export interface MovedSlice {
 const SLICE = 500;
 
 export interface Operations {
-  readonly accept: (message: NewMessage, expiresAt: number) => void;
+  readonly accept: (message: NewMessage, expiresAt: number, take: TakeTerms | null) => readonly Taken[];
   /** Whether a claim could find anything: asked first, so that an idle relay does not write. */
   readonly anythingDue: (request: ClaimRequest) => boolean;
   readonly claim: (request: ClaimRequest) => readonly Claim[];
@@ -63,7 +81,7 @@ export interface Operations {
   /** Leases of this owner that came after `lease`. */
   readonly takeBack: (owner: string, lease: number) => number;
   readonly isKnown: (messageId: string) => boolean;
-  readonly nextDue: (now: number) => number | null;
+  readonly outlook: (now: number, most: number) => Outlook;
   readonly count: (now: number) => Readonly<Record<QueueState, number>>;
   readonly list: (filter: QueueFilter, now: number) => readonly QueueEntry[];
   readonly show: (messageId: string, now: number) => QueuedMessage | null;
@@ -101,7 +119,7 @@ export function createOperations(
   );
   const insertBody = db.prepare('INSERT INTO body (message, octets) VALUES (?, ?)');
   const insertRecipient = db.prepare(
-    'INSERT INTO recipient (message, address, domain, notify, orcpt, next_attempt) VALUES (?, ?, ?, ?, ?, ?)',
+    'INSERT INTO recipient (message, address, domain, notify, orcpt, next_attempt, lease) VALUES (?, ?, ?, ?, ?, ?, ?)',
   );
   const laneDueBy = db.prepare(
     'INSERT INTO lane (domain, due) VALUES (?, ?) ON CONFLICT (domain) DO UPDATE SET due = min(due, excluded.due)',
@@ -176,7 +194,7 @@ export function createOperations(
     );
   };
 
-  const store = (message: NewMessage, expiresAt: number): void => {
+  const store = (message: NewMessage, expiresAt: number, take: TakeTerms | null): readonly Taken[] => {
     const { id, envelope, content, body, receivedAt } = message;
     const octets = body.kind === 'file' ? statSync(body.path).size : body.bytes.length;
     if (envelope.recipients.length === 0) throw new StoreError('a message without recipients');
@@ -196,13 +214,20 @@ export function createOperations(
       Number(content.utf8Header),
       octets,
       Number(inFile),
-      body.kind === 'file' ? (body.sha256 ?? digestOf(body.path)) : createHash('sha256').update(body.bytes).digest(),
+      body.kind === 'file' ? (body.sha256 ?? digestOf(body.path)) : hash('sha256', body.bytes, 'buffer'),
     );
+    const byDomain = new Map<string, { lease: number | null; ids: number[] }>();
     for (const { address, notify, orcpt } of envelope.recipients) {
-      insertRecipient.run(seq, address, domainOf(address), notify?.join(' ') ?? null, orcpt, receivedAt);
+      const domain = domainOf(address);
+      let place = byDomain.get(domain);
+      if (!place) {
+        place = { lease: take && Number(insertLease.run(take.owner, take.until).lastInsertRowid), ids: [] };
+        byDomain.set(domain, place);
+      }
+      const row = [seq, address, domain, notify?.join(' ') ?? null, orcpt, receivedAt, place.lease];
+      place.ids.push(Number(insertRecipient.run(...row).lastInsertRowid));
     }
-    const domains = new Set(envelope.recipients.map(({ address }) => domainOf(address)));
-    for (const domain of domains) laneDueBy.run(domain, receivedAt);
+    if (!take) for (const domain of byDomain.keys()) laneDueBy.run(domain, receivedAt);
     // Last, since a file is harder to put back than a row; and after the id has proven to be new.
     if (body.kind === 'file') {
       files.moveIn(id, body.path);
@@ -213,6 +238,9 @@ export function createOperations(
     } else {
       insertBody.run(seq, body.bytes);
     }
+    return [...byDomain].flatMap(([domain, { lease, ids }]) =>
+      lease === null ? [] : [{ lease: String(lease), domain, recipientIds: ids }],
+    );
   };
 
   const dropRecipient = (id: number, message: number): void => {
@@ -293,9 +321,9 @@ export function createOperations(
   };
 
   return {
-    accept(message, expiresAt) {
+    accept(message, expiresAt, take) {
       refuseWhenShort(message);
-      store(message, expiresAt);
+      return store(message, expiresAt, take);
     },
 
     anythingDue: ({ now, owner }) =>
@@ -333,7 +361,7 @@ export function createOperations(
       if (ours.size !== settlements.length) throw new StoreError('a claim must be settled as a whole');
       // Before anything leaves, so that a notice cannot take the id of the message that it is about. Notices may use the
       // room that intake leaves: they are what the room is for.
-      for (const { message, expiresAt } of notices) store(message, expiresAt);
+      for (const { message, expiresAt } of notices) store(message, expiresAt, null);
       for (const settlement of settlements) {
         const row = ours.get(settlement.recipientId);
         if (!row) throw new StoreError('a recipient that is not in the claim');
@@ -392,7 +420,10 @@ export function createOperations(
 
     isKnown: (messageId) => messageById.get(messageId)?.body_in_file === 1,
 
-    nextDue: (now) => nextLane.get(now)?.due ?? null,
+    outlook: (now, most) => ({
+      due: dueLanes.all(now, most).map(({ domain }) => domain),
+      next: nextLane.get(now)?.due ?? null,
+    }),
 
     count(now) {
       const { all = 0, waiting = 0, delivering = 0 } = counts.get(now) ?? {};
@@ -414,7 +445,7 @@ export function createOperations(
       const octets = (maxBytes === null ? selectBody.get(seq) : selectHead.get(maxBytes, seq))?.octets;
       const wanted = maxBytes === null ? body_octets : Math.min(maxBytes, body_octets);
       if (octets?.length !== wanted) throw new StoreError(`the body of message ${messageId} is not whole`);
-      if (maxBytes === null && sha256 !== null && !createHash('sha256').update(octets).digest().equals(sha256)) {
+      if (maxBytes === null && sha256 !== null && !hash('sha256', octets, 'buffer').equals(sha256)) {
         throw new StoreError(`the body of message ${messageId} has changed on the disk`);
       }
       return { kind: 'database', octets };
@@ -430,17 +461,17 @@ interface BodyRow {
 }
 
 function digestOf(path: string): Buffer {
-  const hash = createHash('sha256');
+  const digest = createHash('sha256');
   const chunk = Buffer.alloc(64 * 1024);
   const file = openSync(path, 'r');
   try {
     for (let octets = readSync(file, chunk); octets > 0; octets = readSync(file, chunk)) {
-      hash.update(chunk.subarray(0, octets));
+      digest.update(chunk.subarray(0, octets));
     }
   } finally {
     closeSync(file);
   }
-  return hash.digest();
+  return digest.digest();
 }
 
 function whereOf({ ids, domain, recipient, code }: QueueFilter): { where: string; values: readonly string[] } {

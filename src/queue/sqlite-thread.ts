@@ -15,7 +15,7 @@ export interface ThreadData extends EngineOptions {
   } | null;
 }
 
-export type ToThread = Request | 'close';
+export type ToThread = readonly Request[] | 'close';
 
 export type FromThread =
   | { readonly kind: 'open' }
@@ -37,10 +37,10 @@ function serve(port: MessagePort, data: ThreadData): void {
       if (reply?.ok !== true) throw new StoreError(`the last thread could not be succeeded: ${reply?.failure.message}`);
     }
     port.on('message', (first: ToThread) => {
-      const group = [first, ...waiting(port)];
-      const requests = group.filter((message) => message !== 'close');
-      if (requests.length > 0) say({ kind: 'replies', replies: engine.run(requests) });
-      if (requests.length === group.length) return;
+      const group = first === 'close' ? [] : [...first];
+      const last = first === 'close' || addWaiting(port, group) === 'close';
+      if (group.length > 0) say({ kind: 'replies', replies: engine.run(group) });
+      if (!last) return;
       engine.close();
       port.close();
     });
@@ -51,10 +51,13 @@ function serve(port: MessagePort, data: ThreadData): void {
   }
 }
 
-function* waiting(port: MessagePort): Generator<ToThread> {
-  for (let count = 1; count < LARGEST_GROUP; count++) {
+/** Adds what has come meanwhile. */
+function addWaiting(port: MessagePort, group: Request[]): 'close' | 'more' {
+  while (group.length < LARGEST_GROUP) {
     const next = receiveMessageOnPort(port) as { message: ToThread } | undefined;
-    if (!next) return;
-    yield next.message;
+    if (!next) break;
+    if (next.message === 'close') return 'close';
+    group.push(...next.message);
   }
+  return 'more';
 }

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Body, NewMessage } from '../model/message.ts';
 import type { Moved, QueueFilter } from '../model/queue.ts';
+import { claimsOf } from './rows.ts';
 import type { Failure, Reply, Request, Requests } from './sqlite-engine.ts';
 import type { Action, MovedSlice, Slice } from './sqlite-operations.ts';
 import type { FromThread, ThreadData, ToThread } from './sqlite-thread.ts';
@@ -39,7 +40,11 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
   const { ask } = thread;
   const move = (action: Action) => async (filter: QueueFilter, now: number) => moveAll(ask, action, filter, now);
   return {
-    accept: (message, { expiresAt }) => ask('accept', sendable(message), expiresAt),
+    async accept(message, { expiresAt, take = null }) {
+      const taken = await ask('accept', sendable(message), expiresAt, take);
+      thread.keepLeases(taken.map(({ lease }) => lease));
+      return claimsOf(message, expiresAt, taken);
+    },
     async claim(request) {
       const claims = await ask('claim', request);
       thread.keepLeases(claims.map(({ lease }) => lease));
@@ -48,7 +53,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
     settle: (lease, settlements, notices) => ask('settle', lease, settlements, notices.map(sendableNotice)),
     giveBack: (leases) => ask('giveBack', leases),
     extendLeases: (leases, until) => ask('extendLeases', leases, until),
-    nextDue: (now) => ask('nextDue', now),
+    outlook: (now, most) => ask('outlook', now, most),
     count: (now) => ask('count', now),
     list: (filter, now) => ask('list', filter, now),
     show: (queueId, now) => ask('show', queueId, now),
@@ -139,7 +144,8 @@ function sendableNotice({ message, expiresAt }: Admission): Admission {
 
 /** A Buffer is often a view of something larger, all of which would be copied into the thread. */
 function exactBody(body: Body): Body {
-  return body.kind === 'memory' ? { kind: 'memory', bytes: Buffer.from(new Uint8Array(body.bytes).buffer) } : body;
+  if (body.kind === 'file' || body.bytes.buffer.byteLength === body.bytes.length) return body;
+  return { kind: 'memory', bytes: Buffer.from(new Uint8Array(body.bytes).buffer) };
 }
 
 type Ask = <Name extends keyof Requests>(
@@ -162,8 +168,9 @@ interface Waiting {
 }
 
 interface Running {
-  readonly worker: Worker;
-  readonly waiting: Map<number, Waiting>;
+  /** Sends with the others of this turn of the event loop: one message to the thread, and one commit there. */
+  readonly send: (request: Request, waiting: Waiting) => void;
+  readonly close: () => void;
   /** Resolves when the thread is gone. */
   readonly ended: Promise<void>;
 }
@@ -171,7 +178,7 @@ interface Running {
 /** Whether what it was asked was done is not known. */
 class ThreadGone extends StoreError {}
 
-const READS: ReadonlySet<string> = new Set<keyof Requests>(['body', 'nextDue', 'count', 'list', 'show']);
+const READS: ReadonlySet<string> = new Set<keyof Requests>(['body', 'outlook', 'count', 'list', 'show']);
 
 function createThread(options: Omit<ThreadData, 'successor'>): Thread {
   let owner: string | null = null;
@@ -202,7 +209,21 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
       for (const { reject } of waiting.values()) reject(death);
       end();
     });
-    const mine = opened.promise.then(() => ({ worker, waiting, ended }));
+    const outbox: Request[] = [];
+    const flush = (): void => worker.postMessage(outbox.splice(0) satisfies ToThread);
+    const mine = opened.promise.then(
+      (): Running => ({
+        send(request, whoWaits) {
+          waiting.set(request.id, whoWaits);
+          if (outbox.push(request) === 1) setImmediate(flush);
+        },
+        close: () => {
+          flush();
+          worker.postMessage('close' satisfies ToThread);
+        },
+        ended,
+      }),
+    );
     return mine;
   };
 
@@ -222,12 +243,10 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
   };
 
   const askThread = async (name: string, args: readonly unknown[]): Promise<unknown> => {
-    const { worker, waiting } = await current();
-    const id = ++lastId;
-    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    waiting.set(id, { resolve, reject });
-    worker.postMessage({ id, name, args } as unknown as Request);
-    return promise;
+    const { send } = await current();
+    return new Promise((resolve, reject) => {
+      send({ id: ++lastId, name, args } as unknown as Request, { resolve, reject });
+    });
   };
 
   return {
@@ -244,7 +263,7 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
       const last = running;
       closed = true;
       const open = await last?.catch(() => null);
-      open?.worker.postMessage('close' satisfies ToThread);
+      open?.close();
       await open?.ended;
     },
   };

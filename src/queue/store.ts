@@ -13,8 +13,8 @@
  *   settled     no rows; a body file may remain       recover() deletes the file      settle(): after its commit
  *
  * A recipient has the state; a message has its recipients and goes with the last of them. `waiting` begins with one
- * durable commit, and the client hears 250 after that and never before (RFC 5321 §6.1). Every other line is one commit
- * too: recipients leave in the same commit that brings their bounce, so neither is lost and neither is doubled. At
+ * durable commit, and the client hears 250 after that and never before (RFC 5321 §6.1). A message that somebody can go to
+ * work on at once begins as `delivering` in that same commit. Every other line is one commit too: recipients leave in the same commit that brings their bounce, so neither is lost and neither is doubled. At
  * worst a recipient gets a message twice: after a crash in `delivering` nobody can know whether the host had said 250.
  */
 import type { Batch, NewMessage, StoredBody } from '../model/message.ts';
@@ -39,6 +39,22 @@ export interface ClaimRequest {
   readonly perDomain: number;
   /** Batches that the caller already works on, by domain. */
   readonly taken: ReadonlyMap<string, number>;
+}
+
+/** For who goes to work on a message as soon as it is stored. */
+export interface TakeTerms {
+  /** As in a `ClaimRequest`. */
+  readonly owner: string;
+  /** Until when the leases hold, in milliseconds since the epoch. */
+  readonly until: number;
+}
+
+/** What a claim would find. */
+export interface Outlook {
+  /** Domains with mail that is due, the longest waiting first; no more than were asked for. */
+  readonly due: readonly string[];
+  /** The first moment after now at which a recipient becomes due; null when there is none. */
+  readonly next: number | null;
 }
 
 /** A batch that is ours until the lease runs out or is settled. */
@@ -87,11 +103,15 @@ export interface Store extends QueueDesk {
   /**
    * Resolves only after a durable commit. A body of kind `file` was written and fsynced by the caller on the same file
    * system; the store moves it to its own folder. After a rejection the message is not in the queue and the caller
-   * still owns its file.
+   * still owns its file. With `take` the message goes from nothing to `delivering` in that commit, and its claims are
+   * handed back, one for each domain; without, it waits and there are none.
    *
    * @throws StoreFull when there is no room; StoreError for everything else
    */
-  readonly accept: (message: NewMessage, terms: { readonly expiresAt: number }) => Promise<void>;
+  readonly accept: (
+    message: NewMessage,
+    terms: { readonly expiresAt: number; readonly take?: TakeTerms },
+  ) => Promise<readonly Claim[]>;
 
   /**
    * Takes due batches under a lease: the recipients of one message and one domain that are due together. Domains take
@@ -124,8 +144,8 @@ export interface Store extends QueueDesk {
   /** The first octets of a message. */
   readonly readHead: (messageId: string, maxBytes: number) => Promise<Buffer>;
 
-  /** The first moment after `now` at which a recipient becomes due; null when there is none. */
-  readonly nextDue: (now: number) => Promise<number | null>;
+  /** @param most  domains to be named */
+  readonly outlook: (now: number, most: number) => Promise<Outlook>;
 
   /**
    * Called once by a relay node before it works: takes back its own leases and deletes body files without a message.

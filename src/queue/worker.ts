@@ -5,10 +5,12 @@
  */
 import type { Outcome } from '../model/delivery.ts';
 import type { Logger, MailEvent } from '../model/events.ts';
-import type { Batch } from '../model/message.ts';
+import type { Batch, NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
+import { domainOf } from '../shared/domain-name.ts';
 import { createBackoff } from './backoff.ts';
 import { deferralOf, type Ending, endingOf, internalError, type MakeNotice } from './ending.ts';
+import { createFresh } from './fresh.ts';
 import type { Schedule } from './schedule.ts';
 import type { Claim, Store } from './store.ts';
 import { createTurns, type TurnOptions } from './turns.ts';
@@ -37,8 +39,14 @@ export interface WorkerOptions extends WorkerLimits {
 
 export interface QueueWorker {
   readonly start: () => void;
-  /** Looks for due mail now: to be called after `accept`. */
-  readonly wake: () => void;
+  /**
+   * Makes a message safe, and goes to work on it at once unless older mail for the same destination waits.
+   *
+   * @throws as `Store.accept`
+   */
+  readonly accept: (message: NewMessage) => Promise<void>;
+  /** Octets of a message that was just accepted; null for all others, which the store has. */
+  readonly octetsOf: (messageId: string) => Buffer | null;
   /** True when no attempt is running. */
   readonly idle: () => boolean;
   /** How many attempts at once, from now on; those that run are not touched. */
@@ -53,6 +61,10 @@ export interface QueueWorker {
 
 /** How long a claim holds without a word from us, before another relay node may take the mail over. */
 const LEASE_MS = 60_000;
+/** Domains with due mail that are known by name; where there are more, new mail waits behind all of them. */
+const OUTLOOK = 1_000;
+/** Messages for one destination in memory, at most. */
+const FRESH_PER_DOMAIN = 500;
 /** How often to look for what the command line or another node changed. */
 const POLL_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
@@ -64,11 +76,22 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   let { concurrency, perDomain, limitsOf } = options;
   const backoff = createBackoff(schedule.backoff);
   const turns = createTurns({ perDomain: () => perDomain, limitsOf: (domain) => limitsOf(domain) });
+  const fresh = createFresh();
+  /** Claims that are not settled yet. */
   const running = new Map<string, Promise<void>>();
+  /** How many of them are being attempted. */
+  let attempting = 0;
   /** Claims that nothing was done with, until the store has them back. */
   const unused = new Set<string>();
+  /** Domains with mail in the store that is due, as far as is known: what comes now has to wait behind it. */
+  let behind = new Set<string>();
+  /** True when there are too many of them to be named, or nothing is known yet. */
+  let allBehind = true;
+  /** There was no room for another claim, or one is on its way and what it will leave is not known. */
+  let wantsMore = false;
   const abandoned = new AbortController();
   const stopped = new AbortController();
+  let started = false;
   let woken = false;
   let sleep = new AbortController();
   let claiming: Promise<void> = Promise.resolve();
@@ -87,18 +110,43 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   /** False when it is not its turn. */
   const begin = (claim: Claim): boolean => {
     const { batch, lease, askedAt } = claim;
+    const { domain } = batch;
     const now = clock.now();
-    if (!turns.begin(batch.domain, now, backoff.refusal(batch, now, askedAt) !== null)) {
-      unused.add(lease);
-      return false;
-    }
-    const end = work(claim).finally(() => {
-      turns.end(batch.domain);
+    if (attempting >= concurrency) return false;
+    if (!turns.begin(domain, now, backoff.refusal(batch, now, askedAt) !== null)) return false;
+    attempting++;
+    const afterAttempt = (): void => {
+      const others = attempting >= concurrency ? fresh.domains() : [];
+      attempting--;
+      turns.end(domain);
+      beginFresh([domain, ...others]);
+      if (wantsMore || allBehind || behind.has(domain)) wake();
+    };
+    const end = work(claim, afterAttempt).finally(() => {
       running.delete(lease);
-      wake();
+      fresh.done(claim);
+      if (unused.size > 0) wake();
     });
     running.set(lease, end);
     return true;
+  };
+
+  /** Begins what waits in memory for these destinations, as far as it is its turn. */
+  const beginFresh = (domains: readonly string[]): void => {
+    if (stopped.signal.aborted) return;
+    for (const domain of domains) {
+      for (let claim = fresh.first(domain); claim && begin(claim); claim = fresh.first(domain)) fresh.shift(domain);
+    }
+  };
+
+  const mayTake = (message: NewMessage): boolean => {
+    if (!started || stopped.signal.aborted || allBehind) return false;
+    const mostFor = (domain: string): number => {
+      if (behind.has(domain)) return 0;
+      const { connections, rate } = limitsOf(domain);
+      return connections === null && rate === null ? FRESH_PER_DOMAIN : perDomain;
+    };
+    return fresh.reserve(message, mostFor);
   };
 
   const giveBack = async (): Promise<void> => {
@@ -108,28 +156,39 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     for (const lease of leases) unused.delete(lease);
   };
 
-  const claimAndBegin = async (): Promise<number> => {
+  /** Returns when there may be more to claim: at once, when something is due, or null when that is not known. */
+  const claimAndBegin = async (): Promise<'at once' | number | null> => {
     await giveBack();
-    const limit = concurrency - running.size;
-    if (limit <= 0) return 0;
+    beginFresh([...fresh.domains()]);
     const now = clock.now();
-    const claims = await store.claim({
-      owner,
-      now,
-      leaseMs: LEASE_MS,
-      limit,
-      perDomain,
-      taken: turns.taken(now, (domain) => backoff.putsOff(domain, now)),
-    });
-    const begun = claims.filter(begin);
+    const limit = concurrency - attempting;
+    wantsMore = true;
+    if (limit <= 0) return null;
+    behind = new Set();
+    const [claims, { due, next }] = await Promise.all([
+      store.claim({
+        owner,
+        now,
+        leaseMs: LEASE_MS,
+        limit,
+        perDomain,
+        taken: turns.taken(now, (domain) => backoff.putsOff(domain, now)),
+      }),
+      store.outlook(now, OUTLOOK),
+    ]);
+    wantsMore = false;
+    allBehind = due.length >= OUTLOOK;
+    for (const domain of due) behind.add(domain);
+    let begun = 0;
+    for (const claim of claims) {
+      if (begin(claim)) begun++;
+      else {
+        unused.add(claim.lease);
+        behind.add(claim.batch.domain);
+      }
+    }
     await giveBack();
-    return begun.length;
-  };
-
-  const untilNextDue = async (): Promise<number> => {
-    const now = clock.now();
-    const due = await store.nextDue(now);
-    return Math.min(...[due, turns.opensAt(now)].map((at) => (at === null ? POLL_MS : at - now)), POLL_MS);
+    return begun > 0 && (claims.length >= limit || due.length > 0) ? 'at once' : next;
   };
 
   const claimLoop = async (): Promise<void> => {
@@ -137,9 +196,11 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     while (!stopped.signal.aborted) {
       woken = false;
       try {
-        const begun = await claimAndBegin();
+        const next = await claimAndBegin();
         failures = 0;
-        if (begun === 0) await pause(await untilNextDue());
+        const now = clock.now();
+        const due = [next, turns.opensAt(now)].map((at) => (typeof at === 'number' ? at - now : POLL_MS));
+        if (next !== 'at once') await pause(Math.min(...due, POLL_MS));
       } catch (error) {
         // Not woken by new mail: it could not be claimed either.
         log.error('the queue cannot be read', { error: wordsOf(error), failures: ++failures });
@@ -153,28 +214,32 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       await clock.sleep(LEASE_MS / 3, abandoned.signal);
       if (abandoned.signal.aborted) return;
       try {
-        if (running.size > 0) await store.extendLeases([...running.keys()], clock.now() + LEASE_MS);
+        const leases = [...running.keys(), ...[...fresh.waiting()].map(({ lease }) => lease)];
+        if (leases.length > 0) await store.extendLeases(leases, clock.now() + LEASE_MS);
       } catch (error) {
         log.error('leases could not be extended', { error: wordsOf(error) });
       }
     }
   };
 
-  /** Never rejects. */
-  const work = ({ batch, lease, askedAt }: Claim): Promise<void> =>
-    backoff.inTurn(batch.domain, async () => {
+  /** Never rejects. @param afterAttempt  called when the destination is free again, before the end is stored */
+  const work = async ({ batch, lease, askedAt }: Claim, afterAttempt: () => void): Promise<void> => {
+    const end = await backoff.inTurn(batch.domain, async () => {
       const startedAt = clock.now();
       const refusal = backoff.refusal(batch, startedAt, askedAt);
       const outcomes = refusal?.outcomes ?? (await outcomesOf(batch));
       const now = clock.now();
       if (outcomes.every(({ code }) => code === 'host-busy')) {
         turns.close(batch.domain, now + BUSY_MS * (1 + Math.random()));
-        unused.add(lease);
-        return;
+        return null;
       }
       if (!refusal) backoff.note(batch, outcomes, startedAt, now);
-      await settle(batch, lease, await endingOrDeferral(batch, outcomes, { now, putOffUntil: refusal?.until ?? null }));
+      return { outcomes, now, putOffUntil: refusal?.until ?? null };
     });
+    afterAttempt();
+    if (end) await settle(batch, lease, await endingOrDeferral(batch, end.outcomes, end));
+    else unused.add(lease);
+  };
 
   const endingOrDeferral = async (
     batch: Batch,
@@ -219,7 +284,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   const settle = async (batch: Batch, lease: string, { settlements, notices, events }: Ending): Promise<void> => {
     for (let failures = 0; !abandoned.signal.aborted; ) {
       try {
-        return tell(batch, events, await store.settle(lease, settlements, notices));
+        tell(batch, events, await store.settle(lease, settlements, notices));
+        const soon = clock.now() + POLL_MS;
+        if (notices.length > 0 || settlements.some((each) => each.kind === 'waits' && each.nextAttempt < soon)) wake();
+        return;
       } catch (error) {
         log.error('the end of an attempt could not be stored', {
           error: wordsOf(error),
@@ -247,14 +315,36 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   const allEnded = async (): Promise<void> => {
     await claiming;
     while (running.size > 0) await Promise.all(running.values());
+    for (const { lease } of fresh.waiting()) unused.add(lease);
+    await giveBack().catch((error: unknown) => log.error('claims could not be given back', { error: wordsOf(error) }));
   };
 
   return {
+    async accept(message) {
+      const terms = { expiresAt: schedule.expiresAt(message.receivedAt) };
+      if (!mayTake(message)) {
+        await store.accept(message, terms);
+        for (const { address } of message.envelope.recipients) behind.add(domainOf(address));
+        wake();
+        return;
+      }
+      let claims: readonly Claim[];
+      try {
+        claims = await store.accept(message, { ...terms, take: { owner, until: clock.now() + LEASE_MS } });
+      } catch (error) {
+        fresh.cancel(message);
+        throw error;
+      }
+      fresh.enter(message, claims);
+      for (const claim of claims) fresh.queue(claim);
+      beginFresh(claims.map(({ batch }) => batch.domain));
+    },
+    octetsOf: fresh.octetsOf,
     start() {
+      started = true;
       claiming = claimLoop();
       void leaseLoop();
     },
-    wake,
     idle: () => running.size === 0,
     setLimits(limits) {
       ({ concurrency, perDomain, limitsOf } = limits);

@@ -100,7 +100,7 @@ test('TXN-08 killed before each step of a life: what is on disk at that moment k
         how === 'file'
           ? ({ kind: 'file', path } as const)
           : { kind: 'memory' as const, bytes: bodyOf(id, how === 'large') };
-      return { id: accepted.size + id.charCodeAt(0), name: 'accept', args: [crashMessage(id, body), 1e15] };
+      return { id: accepted.size + id.charCodeAt(0), name: 'accept', args: [crashMessage(id, body), 1e15, null] };
     };
     const acceptAll = (...requests: readonly (readonly [string, 'small' | 'large' | 'file'])[]): void => {
       run(...requests.map(([id, how]) => accept(id, how)));

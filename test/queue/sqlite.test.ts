@@ -130,7 +130,7 @@ describe('the folder', () => {
 
 describe('group commit', () => {
   let lastId = 0;
-  const accept = (each: NewMessage): Request => ({ id: ++lastId, name: 'accept', args: [each, terms.expiresAt] });
+  const accept = (each: NewMessage): Request => ({ id: ++lastId, name: 'accept', args: [each, terms.expiresAt, null] });
   const list = (): Request => ({ id: ++lastId, name: 'list', args: [{}, MONDAY] });
   const succeeded = (replies: readonly Reply[], { id }: Request): boolean =>
     replies.some((reply) => reply.id === id && reply.ok);

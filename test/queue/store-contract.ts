@@ -172,14 +172,14 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
         const [a, b] = first.batch.recipients;
         await store.settle(first.lease, [waits(a.id, MONDAY + 5 * MINUTE), waits(b?.id ?? 0, MONDAY + HOUR)], []);
         expect(await claim({ now: MONDAY + 5 * MINUTE - 1 })).toEqual([]);
-        expect(await store.nextDue(MONDAY)).toBe(MONDAY + 5 * MINUTE);
+        expect(await store.outlook(MONDAY, 10)).toEqual({ due: [], next: MONDAY + 5 * MINUTE });
         const second = await claimOne({ now: MONDAY + 5 * MINUTE });
         expect(second.batch.recipients).toMatchObject([
           { address: 'a@x.example', attempts: 1, lastCode: 'connect-failed' },
         ]);
-        expect(await store.nextDue(MONDAY + 5 * MINUTE)).toBe(MONDAY + HOUR);
+        expect((await store.outlook(MONDAY + 5 * MINUTE, 10)).next).toBe(MONDAY + HOUR);
         expect((await claimOne({ now: MONDAY + HOUR })).batch.recipients).toMatchObject([{ address: 'b@x.example' }]);
-        expect(await store.nextDue(MONDAY + HOUR)).toBeNull();
+        expect((await store.outlook(MONDAY + HOUR, 10)).next).toBeNull();
       });
 
       test('domains take turns: a long queue for one does not hold up the others', async () => {
@@ -317,6 +317,27 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
         expect(await store.recover('node-2')).toMatchObject({ leases: 0 });
         expect(await store.recover('node-1')).toMatchObject({ leases: 2 });
         expect(await claim()).toHaveLength(2);
+      });
+
+      test('TXN-08 what is taken as it is accepted is as if it had been claimed, and is not lost with who took it', async () => {
+        const sent = message({ to: ['a@x.example', 'b@y.example', 'c@x.example'] });
+        const taken = await store.accept(sent, { ...terms, take: { owner: 'node-1', until: MONDAY + MINUTE } });
+        expect(await store.list({}, MONDAY)).toMatchObject(new Array(3).fill({ state: 'delivering', attempts: 0 }));
+        expect(await claim()).toEqual([]);
+        expect(await store.outlook(MONDAY, 10)).toEqual({ due: [], next: null });
+        await reopen();
+        expect(await store.recover('node-1')).toMatchObject({ leases: 2 });
+        const again = await claim();
+        expect(again.map(({ batch }) => batch)).toEqual(taken.map(({ batch }) => batch));
+        const [first] = taken;
+        expect(await store.settle(first?.lease ?? '', [], [])).toBe('lost');
+      });
+
+      test('what is taken as it is accepted goes to another owner when the lease has run out', async () => {
+        const [taken] = await store.accept(message(), { ...terms, take: { owner: 'node-1', until: MONDAY + MINUTE } });
+        expect(await claim({ owner: 'node-2', now: MONDAY + MINUTE - 1 })).toEqual([]);
+        const [other] = await claim({ owner: 'node-2', now: MONDAY + MINUTE });
+        expect(other?.batch).toEqual(taken?.batch);
       });
 
       test('a second relay with the same name is refused while the first one runs', async () => {

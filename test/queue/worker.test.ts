@@ -126,6 +126,144 @@ afterEach(async () => {
 const waiting = async (): Promise<readonly string[]> =>
   (await store.list({}, MONDAY)).map(({ queueId, recipient, code }) => `${queueId} ${recipient} ${code}`);
 
+describe('mail that was just accepted', () => {
+  const body = (text: string) => ({ kind: 'memory', bytes: Buffer.from(text) }) as const;
+
+  test('TXN-08 is safe before anybody works on it, and then delivered from memory: nothing is claimed or read back', async () => {
+    const seen: unknown[] = [];
+    const claimed: string[] = [];
+    const { worker, quiet } = scene({
+      attempt: async (batch) => {
+        const [entry] = await store.list({ ids: [batch.messageId] }, MONDAY);
+        seen.push(entry?.state, String(worker.octetsOf(batch.messageId)), batch);
+        return batch.recipients.map(({ id }) => outcome(id));
+      },
+      store: {
+        claim: async (request) => {
+          const claims = await store.claim(request);
+          claimed.push(...claims.map(({ batch }) => batch.messageId));
+          return claims;
+        },
+      },
+    });
+    worker.start();
+    await quiet();
+    const sent = message({ id: 'NEW', to: ['a@x.example', 'b@x.example'], body: body('to be kept\r\n') });
+    await worker.accept(sent);
+    await until(async () => (await waiting()).length === 0);
+    const { recipients, ...envelope } = sent.envelope;
+    expect(seen).toEqual([
+      'delivering',
+      'to be kept\r\n',
+      expect.objectContaining({
+        messageId: 'NEW',
+        domain: 'x.example',
+        envelope,
+        expiresAt: sent.receivedAt + 5 * DAY,
+      }),
+    ]);
+    expect((seen[2] as Batch).recipients).toMatchObject(
+      recipients.map((each) => ({ ...each, attempts: 0, lastCode: null })),
+    );
+    expect(claimed).toEqual([]);
+    expect(worker.octetsOf('NEW')).toBeNull();
+  });
+
+  test('goes domain by domain, each with a claim of its own', async () => {
+    const { worker, quiet, attempts } = scene({
+      attempt: async ({ recipients, domain }) =>
+        recipients.map(({ id }) => outcome(id, domain === 'y.example' ? unreachable : {})),
+    });
+    worker.start();
+    await quiet();
+    await worker.accept(message({ id: 'BOTH', to: ['a@x.example', 'b@y.example', 'c@x.example'] }));
+    await quiet();
+    expect(attempts.toSorted()).toEqual(['BOTH x.example', 'BOTH y.example']);
+    expect(await waiting()).toEqual(['BOTH b@y.example connect-failed']);
+  });
+
+  test('waits behind older mail for the same destination, and for no other', async () => {
+    const open = new Map<string, () => void>();
+    const attempt = (batch: Batch): Promise<readonly Outcome[]> =>
+      new Promise((resolve) => {
+        open.set(batch.messageId, () => {
+          open.delete(batch.messageId);
+          resolve(batch.recipients.map(({ id }) => outcome(id)));
+        });
+      });
+    const { worker, attempts } = scene({ attempt, perDomain: 1 });
+    for (const id of ['OLD1', 'OLD2']) await store.accept(message({ id, to: ['a@x.example'] }), terms);
+    worker.start();
+    await until(() => open.size === 1);
+    await until(async () => (await store.outlook(MONDAY, 9)).due.length === 1);
+    await worker.accept(message({ id: 'LATE', to: ['a@x.example'] }));
+    await worker.accept(message({ id: 'OTHER', to: ['a@y.example'] }));
+    await until(() => open.has('OTHER'));
+    await until(async () => {
+      for (const finish of [...open.values()]) finish();
+      return (await waiting()).length === 0;
+    });
+    expect(attempts.filter((each) => each.endsWith('x.example')).map((each) => each.split(' ')[0])).toEqual([
+      'OLD1',
+      'OLD2',
+      'LATE',
+    ]);
+  });
+
+  test('that has no turn yet waits under a lease that is kept up, and is handed back when the relay stops', async () => {
+    let finish: (() => void) | null = null;
+    const attempt = (batch: Batch): Promise<readonly Outcome[]> =>
+      new Promise((resolve) => {
+        finish = () => resolve(batch.recipients.map(({ id }) => outcome(id)));
+      });
+    const { worker, clock, quiet } = scene({ attempt, perDomain: 1 });
+    worker.start();
+    await quiet();
+    for (const id of ['ONE', 'TWO']) await worker.accept(message({ id }));
+    await until(() => finish !== null);
+    for (let minute = 0; minute < 10; minute++) {
+      clock.pass(20_000);
+      await until(() => clock.sleepers() >= 2);
+      await store.outlook(0, 1);
+    }
+    expect(await store.claim({ ...everything, owner: 'node-2', now: clock.now() })).toEqual([]);
+    const drained = worker.drain(MINUTE);
+    (finish as (() => void) | null)?.();
+    expect(await drained).toBe(true);
+    const taken = await store.claim({ ...everything, owner: 'node-2', now: clock.now() });
+    expect(taken.map(({ batch }) => batch.messageId)).toEqual(['TWO']);
+    await store.giveBack(taken.map(({ lease }) => lease));
+  });
+
+  test('that could not be stored is attempted by nobody, and its sender hears of it', async () => {
+    const { worker, quiet, attempts } = scene({ store: { accept: () => Promise.reject(new StoreFull('no room')) } });
+    worker.start();
+    await quiet();
+    await expect(worker.accept(message({ id: 'NONE', body: body('x') }))).rejects.toThrow(StoreFull);
+    expect(worker.octetsOf('NONE')).toBeNull();
+    expect(attempts).toEqual([]);
+  });
+
+  test('is taken into memory only as far as there is room: 8 MiB, and no more of it for one destination than 500', async () => {
+    const attempt = (): Promise<readonly Outcome[]> => new Promise(() => undefined);
+    const { worker, quiet } = scene({ attempt });
+    worker.start();
+    await quiet();
+    const large = body('x'.repeat(1024 * 1024));
+    for (let n = 0; n < 9; n++) await worker.accept(message({ id: `BIG${n}`, to: [`a@d${n}.example`], body: large }));
+    expect(worker.octetsOf('BIG7')).not.toBeNull();
+    expect(worker.octetsOf('BIG8')).toBeNull();
+    await Promise.all(
+      Array.from({ length: 600 }, (_, n) =>
+        worker.accept(message({ id: `SMALL${n}`, to: ['a@one.example'], body: body('') })),
+      ),
+    );
+    const inMemory = Array.from({ length: 600 }, (_, n) => worker.octetsOf(`SMALL${n}`)).filter(Boolean);
+    expect(inMemory).toHaveLength(500);
+    expect(await waiting()).toHaveLength(609);
+  });
+});
+
 describe('an attempt that ends', () => {
   test('delivered: the message leaves and the log says how', async () => {
     const { worker, events, quiet, clock } = scene({
@@ -430,8 +568,7 @@ describe('how much at once', () => {
     for (const id of ['one', 'two', 'three']) open.get(id)?.();
     await until(() => open.size === 2);
     expect([...open.keys()]).toEqual(['BIG0', 'BIG1']);
-    await store.accept(message({ id: 'late', to: ['x@late.example'] }), terms);
-    worker.wake();
+    await worker.accept(message({ id: 'late', to: ['x@late.example'] }));
     await until(() => open.has('late'));
     await until(async () => {
       for (const finish of [...open.values()]) finish();
@@ -449,7 +586,7 @@ describe('how much at once', () => {
     for (let minute = 0; minute < 10; minute++) {
       clock.pass(20_000);
       await until(() => clock.sleepers() >= 2);
-      await store.nextDue(0);
+      await store.outlook(0, 1);
     }
     const other = { ...everything, owner: 'node-2', now: clock.now() };
     expect(await store.claim(other)).toEqual([]);
@@ -465,7 +602,6 @@ describe('how much at once', () => {
     worker.start();
     await until(() => open.size === 1);
     const drained = worker.drain(MINUTE);
-    worker.wake();
     open.get('ONE')?.();
     expect(await drained).toBe(true);
     expect(worker.idle()).toBe(true);
@@ -487,12 +623,11 @@ describe('how much at once', () => {
     expect((await store.list({}, clock.now())).map(({ state }) => state)).toEqual(['waiting']);
   });
 
-  test('wake brings an attempt at once, and what the command line changes is seen within a second', async () => {
+  test('what is accepted is attempted at once, and what the command line changes is seen within a second', async () => {
     const { worker, attempts, quiet, pass } = scene();
     worker.start();
     await quiet();
-    await store.accept(message({ id: 'ONE' }), terms);
-    worker.wake();
+    await worker.accept(message({ id: 'ONE' }));
     await until(() => attempts.length === 1);
     await quiet();
     await store.accept(message({ id: 'TWO' }), terms);
@@ -562,7 +697,7 @@ describe('a destination that cannot be reached', () => {
     expect(attempts).toHaveLength(2);
     alive = true;
     await store.retry({ ids: ['THREE'] }, clock.now());
-    worker.wake();
+    clock.pass(1_000);
     await until(async () => (await store.list({ ids: ['THREE'] }, clock.now())).length === 0);
     expect(attempts.at(-1)).toBe('THREE dead.example');
   });
@@ -726,8 +861,7 @@ describe('one destination with a long queue', () => {
     worker.start();
     await until(() => attempts.length >= 5);
     const begun = events.length;
-    await store.accept(message({ id: 'FRESH', to: ['x@good.example'] }), terms);
-    worker.wake();
+    await worker.accept(message({ id: 'FRESH', to: ['x@good.example'] }));
     await until(() => events.some(({ queueId }) => queueId === 'FRESH'));
     // By count and not by the clock: no more than a few rounds of the others came before it.
     expect(events.findIndex(({ queueId }) => queueId === 'FRESH') - begun).toBeLessThan(500);

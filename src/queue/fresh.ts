@@ -1,0 +1,110 @@
+/**
+ * Messages that were just accepted and are still in memory: they are delivered from there, and nothing of them is read
+ * back. What waits here for its turn is under our lease already; how much that is, is bounded.
+ */
+import type { NewMessage } from '../model/message.ts';
+import { domainOf } from '../shared/domain-name.ts';
+import type { Claim } from './store.ts';
+
+export interface Fresh {
+  /**
+   * Makes room for a message that is about to be accepted; false when there is none. Whoever got it must `enter` or
+   * `cancel`.
+   *
+   * @param mostFor  messages for one domain in memory, at most
+   */
+  readonly reserve: (message: NewMessage, mostFor: (domain: string) => number) => boolean;
+  readonly cancel: (message: NewMessage) => void;
+  /** Keeps the octets of an accepted message until the last of its claims is `done`. */
+  readonly enter: (message: NewMessage, claims: readonly Claim[]) => void;
+  readonly done: (claim: Claim) => void;
+  /** Octets of a message that are in memory; null when they are not. */
+  readonly octetsOf: (messageId: string) => Buffer | null;
+
+  /** Lets a claim wait for its turn. */
+  readonly queue: (claim: Claim) => void;
+  /** Domains whose claims wait, the longest waiting first. */
+  readonly domains: () => Iterable<string>;
+  readonly first: (domain: string) => Claim | null;
+  /** Takes the first claim of a domain; the others of the domain come after those of other domains. */
+  readonly shift: (domain: string) => void;
+  readonly waiting: () => Iterable<Claim>;
+}
+
+/** Messages from memory at the same time, at most. */
+const MESSAGES = 1_000;
+/** Their octets. */
+const OCTETS = 8 * 1024 * 1024;
+
+export function createFresh(): Fresh {
+  const bodies = new Map<string, { readonly octets: Buffer | null; claims: number }>();
+  const queues = new Map<string, Claim[]>();
+  /** Messages in memory, by domain. */
+  const held = new Map<string, number>();
+  let messages = 0;
+  let octets = 0;
+
+  const sizeOf = ({ body }: NewMessage): number => (body.kind === 'memory' ? body.bytes.length : 0);
+
+  const release = (domain: string): void => {
+    const left = (held.get(domain) ?? 1) - 1;
+    if (left > 0) held.set(domain, left);
+    else held.delete(domain);
+  };
+
+  const free = (size: number): void => {
+    messages--;
+    octets -= size;
+  };
+
+  return {
+    reserve(message, mostFor) {
+      const size = sizeOf(message);
+      const domains = domainsOf(message);
+      if (messages >= MESSAGES || octets + size > OCTETS) return false;
+      if (domains.some((domain) => (held.get(domain) ?? 0) >= mostFor(domain))) return false;
+      messages++;
+      octets += size;
+      for (const domain of domains) held.set(domain, (held.get(domain) ?? 0) + 1);
+      return true;
+    },
+    cancel(message) {
+      free(sizeOf(message));
+      for (const domain of domainsOf(message)) release(domain);
+    },
+    enter({ id, body }, claims) {
+      bodies.set(id, { octets: body.kind === 'memory' ? body.bytes : null, claims: claims.length });
+    },
+    done({ batch: { messageId, domain } }) {
+      const entry = bodies.get(messageId);
+      if (!entry) return;
+      release(domain);
+      if (--entry.claims > 0) return;
+      bodies.delete(messageId);
+      free(entry.octets?.length ?? 0);
+    },
+    octetsOf: (messageId) => bodies.get(messageId)?.octets ?? null,
+
+    queue(claim) {
+      const { domain } = claim.batch;
+      const claims = queues.get(domain);
+      if (claims) claims.push(claim);
+      else queues.set(domain, [claim]);
+    },
+    domains: () => queues.keys(),
+    first: (domain) => queues.get(domain)?.[0] ?? null,
+    shift(domain) {
+      const claims = queues.get(domain) ?? [];
+      claims.shift();
+      queues.delete(domain);
+      if (claims.length > 0) queues.set(domain, claims);
+    },
+    *waiting() {
+      for (const claims of queues.values()) yield* claims;
+    },
+  };
+}
+
+function domainsOf({ envelope }: NewMessage): readonly string[] {
+  return [...new Set(envelope.recipients.map(({ address }) => domainOf(address)))];
+}
