@@ -8,7 +8,7 @@ import { createAdmin } from '../admin/server.ts';
 import type { Config, Endpoint } from '../config/config.ts';
 import { WAITING_IN_ALL } from '../deliver/pool.ts';
 import type { Logger } from '../model/events.ts';
-import type { Batch } from '../model/message.ts';
+import type { Batch, StoredBody } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { firstMatch } from '../policy/destinations.ts';
 import { createSchedule, type Schedule } from '../queue/schedule.ts';
@@ -98,7 +98,11 @@ async function startParts(config: Config, notes: readonly string[], file: string
       log.mail(event);
     },
   };
-  const deliverer = openDeliverer(config, store.openBody, null, log, parts);
+  const openBody = async (messageId: string): Promise<StoredBody> => {
+    const bytes = worker.octetsOf(messageId);
+    return bytes ? { kind: 'memory', bytes } : store.openBody(messageId);
+  };
+  const deliverer = openDeliverer(config, openBody, null, log, parts);
   const passOver: Stages['passOver'] = (
     { messageId, domain },
     { code, detail, status, ...where },
