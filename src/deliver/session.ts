@@ -71,6 +71,7 @@ async function converse(
     { line: 'DATA', phase: 'data' },
   ]);
   let begun = !used;
+  let mayHaveArrived = false;
   try {
     if (used) {
       const rset = await conversation.next();
@@ -102,7 +103,9 @@ async function converse(
     if (isRefusal(data)) return ledger.settleOthers(refusal(data, 'DATA'));
     if (data.code !== 354) throw connection.abort(unexpected(data, 'DATA'));
 
-    const last = await connection.sendBody(body, batch.content.size);
+    const last = await connection.sendBody(body, batch.content.size, () => {
+      mayHaveArrived = true;
+    });
     if (isPositive(last)) return ledger.delivered(last, extensions.has('DSN'));
     if (isRefusal(last)) return ledger.settleOthers(refusal(last, 'the message'));
     connection.abort(unexpected(last, 'the message'));
@@ -110,7 +113,7 @@ async function converse(
   } catch (error) {
     if (!(error instanceof ConnectionFailure)) throw error;
     if (!begun) return { kind: 'stale' };
-    if (connection.mayHaveArrived) return ledger.settleOthers(maybeTwice(error.trouble));
+    if (mayHaveArrived) return ledger.settleOthers(maybeTwice(error.trouble));
     // Another host cannot help when the message cannot be read.
     if (error.trouble.code === 'stored-message-unreadable') return ledger.settleOthers(error.trouble);
     return ledger.brokenOff(error.trouble);

@@ -1,19 +1,19 @@
 /**
  * One TCP connection to a mail host: commands out, replies in, TLS when asked, content with its dots stuffed.
  *
- * This is the only file that knows nodemailer's SMTPConnection, and it knows its internals: it keeps the socket,
- * the change to TLS and the stuffing of dots, and replaces how replies are read and how long they may take.
- * test/deliver/nodemailer-contract.test.ts fails when those internals change. It decides nothing about mail; whatever
+ * This is the only file that knows nodemailer's SMTPConnection, and it knows its internals: it keeps the socket and
+ * the change to TLS, and replaces how commands and content are written, how replies are read and how long all may
+ * take. test/deliver/nodemailer-contract.test.ts fails when those internals change. It decides nothing about mail; whatever
  * goes wrong ends the connection and is told once to everybody who waits, as a ConnectionFailure.
  */
 import { isIP, Socket } from 'node:net';
-import { Readable } from 'node:stream';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionOptions } from 'nodemailer/lib/smtp-connection';
-import DataStream from 'nodemailer/lib/smtp-connection/data-stream.js';
 import type { StoredBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
+import { messageOf } from '../shared/message-of.ts';
 import { ConnectionFailure } from './connection-failure.ts';
+import { DotStuffer } from './dot-stuffing.ts';
 import { isRefusal, type Reply, ReplyReader, sanitise, statusOf, textOf } from './replies.ts';
 import { SILENCE, type Timeouts, transferTime } from './timeouts.ts';
 
@@ -42,7 +42,6 @@ export interface ConnectionOptions {
 /** What of nodemailer's SMTPConnection is used or replaced here beyond its published face. */
 interface Internals {
   _destroyed: boolean;
-  _sendCommand(line: string): void;
   _upgradeConnection(callback: (error: Error | null) => void): void;
   _onConnect(): void;
   _onData(chunk: Buffer): void;
@@ -66,13 +65,18 @@ export class SmtpConnection extends Base {
   readonly #options: ConnectionOptions;
   #reader = new ReplyReader();
   #waiting: Waiter[] = [];
+  /** The phase that runs, how long it may take, and when that time is over; without end between two phases. */
+  #armed: keyof Timeouts = 'connect';
+  #armedMs = 0;
+  #deadline = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
+  #firesAt = Number.POSITIVE_INFINITY;
   #failure: ConnectionFailure | null = null;
   #connected = false;
   /** From the 220 to STARTTLS until the first reply under TLS: what happens here is part of the handshake. */
   #tls: 'no' | 'next' | 'handshake' | 'fresh' | 'proven' = 'no';
   #handshakeFailed: ((failure: ConnectionFailure) => void) | null = null;
-  #body: 'none' | 'sending' | 'dot-sent' = 'none';
+  #body: 'none' | 'sending' | 'refused' | 'dot-sent' = 'none';
   #closed: (() => void) | undefined;
 
   /** Our end of the connection; null before there is one. It stays after the end. */
@@ -112,11 +116,6 @@ export class SmtpConnection extends Base {
     return this.#failure === null && !this._destroyed && socket instanceof Socket && socket.writable;
   }
 
-  /** True once the end of the message is on its way: from then on the host may have taken it, whatever it says. */
-  get mayHaveArrived(): boolean {
-    return this.#body === 'dot-sent';
-  }
-
   /** The socket under TLS. @throws ConnectionFailure when there is none, so that nobody goes on without */
   get tlsSocket(): TLSSocket {
     const socket = this._socket;
@@ -149,9 +148,7 @@ export class SmtpConnection extends Base {
     const replies = commands.map(({ phase }) => this.#expect(phase));
     if (this.#failure !== null) return replies;
     const socket = this.#socket;
-    socket.cork();
-    for (const { line } of commands) this._sendCommand(line);
-    socket.uncork();
+    socket.write(commands.map(({ line }) => `${line}\r\n`).join(''));
     return replies;
   }
 
@@ -172,54 +169,86 @@ export class SmtpConnection extends Base {
     });
     this.#handshakeFailed = null;
     this.tlsSocket.disableRenegotiation();
+    this.tlsSocket.setTimeout(0);
   }
 
   /**
    * Sends the content after the 354, dot-stuffed, and waits for the last reply. The final dot is sent only when the
-   * body came to its proper end with `size` octets or more.
+   * body came to its proper end with `size` octets or more. A small body in memory goes out in one write, dot included.
    *
+   * @param dotSent called when the final dot is on its way: from then on the host may have the message, whatever it says
    * @throws ConnectionFailure (rejects), `stored-message-unreadable` when the body could not be read
    */
-  async sendBody(stored: StoredBody, size: number): Promise<Reply> {
-    const body = stored.kind === 'stream' ? stored.stream : Readable.from([stored.bytes], { objectMode: false });
-    const { timeouts } = this.#options;
-    const dots = new DataStream();
+  async sendBody(body: StoredBody, size: number, dotSent: () => void): Promise<Reply> {
     const reply = this.#expect('final');
     this.#body = 'sending';
-    this.#arm('block', transferTime(timeouts, size));
-    const socket = this.#socket;
-    socket.setTimeout(timeouts.block);
-
-    let octets = 0;
-    const unreadable = (why: string): void => {
-      if (this.#body === 'sending') this.#fail({ code: 'stored-message-unreadable', detail: why });
-    };
-    body.on('data', (chunk: Buffer) => {
-      octets += chunk.length;
-    });
-    body.on('error', (error) => unreadable(error.message));
-    body.once('close', () => unreadable('it ended early'));
-    body.once('end', () => {
-      if (octets < size) return unreadable(`${octets} octets instead of ${size}`);
-      if (this.#failure !== null) return;
-      this.#body = 'dot-sent';
-      this.#arm('final');
-      dots.end();
-    });
-    // What ended before it was listened to will not say so again.
-    if (body.destroyed || body.readableEnded) unreadable(body.errored?.message ?? 'it ended early');
-    dots.on('error', () => undefined);
-    dots.pipe(socket, { end: false });
-    body.pipe(dots, { end: false });
+    this.#arm('block', transferTime(this.#options.timeouts, size));
+    const stuffer = new DotStuffer();
+    if (body.kind === 'memory' && body.bytes.length <= ONE_WRITE) this.#sendAtOnce(body.bytes, size, stuffer, dotSent);
+    else void this.#sendInBlocks(body.kind === 'memory' ? blocksOf(body.bytes) : body.stream, size, stuffer, dotSent);
     try {
       return await reply;
     } finally {
-      body.unpipe(dots);
-      body.destroy();
+      if (body.kind === 'stream') body.stream.destroy();
       // Refused before its end: the host still waits for the dot, so nothing else can be said on this connection.
-      if (this.#body === 'sending') this.#fail({ code: 'connection-lost', detail: 'left in the middle of a message' });
-      if (this.#failure !== null) dots.destroy();
+      if (this.#bodyState === 'refused')
+        this.#fail({ code: 'connection-lost', detail: 'left in the middle of a message' });
     }
+  }
+
+  #sendAtOnce(bytes: Buffer, size: number, stuffer: DotStuffer, dotSent: () => void): void {
+    if (this.#failure !== null) return;
+    if (bytes.length < size) {
+      this.#unreadable(tooShort(bytes.length, size));
+      return;
+    }
+    const socket = this.#socket;
+    socket.cork();
+    for (const part of stuffer.push(bytes)) socket.write(part);
+    this.#endBody(stuffer, dotSent);
+    socket.uncork();
+  }
+
+  /** Never rejects: what goes wrong ends the connection, and that ends the waiting for the reply. */
+  async #sendInBlocks(
+    blocks: Iterable<Buffer> | AsyncIterable<Buffer>,
+    size: number,
+    stuffer: DotStuffer,
+    dotSent: () => void,
+  ): Promise<void> {
+    let octets = 0;
+    try {
+      const socket = this.#socket;
+      socket.setTimeout(this.#options.timeouts.block);
+      for await (const block of blocks) {
+        if (this.#body !== 'sending' || this.#failure !== null) return;
+        octets += block.length;
+        socket.cork();
+        let room = true;
+        for (const part of stuffer.push(block)) room = socket.write(part);
+        socket.uncork();
+        if (!room) await drained(socket);
+      }
+      if (this.#body !== 'sending' || this.#failure !== null) return;
+      socket.setTimeout(0);
+      if (octets < size) return this.#unreadable(tooShort(octets, size));
+      socket.cork();
+      this.#endBody(stuffer, dotSent);
+      socket.uncork();
+    } catch (error) {
+      this.#unreadable(isEarlyEnd(error) ? 'it ended early' : messageOf(error));
+    }
+  }
+
+  #endBody(stuffer: DotStuffer, dotSent: () => void): void {
+    this.#socket.write(stuffer.end());
+    this.#body = 'dot-sent';
+    this.#arm('final');
+    dotSent();
+  }
+
+  #unreadable(why: string): void {
+    if (this.#body === 'sending') this.#fail({ code: 'stored-message-unreadable', detail: why });
   }
 
   /** Says QUIT, waits a moment for the answer, and closes. Never rejects. */
@@ -241,6 +270,7 @@ export class SmtpConnection extends Base {
 
   override close(): void {
     this.#disarm();
+    clearTimeout(this.#timer);
     const socket = this._socket;
     super.close();
     if (!socket || socket.destroyed) this.#closed?.();
@@ -251,6 +281,8 @@ export class SmtpConnection extends Base {
 
   override _onConnect(): void {
     super._onConnect();
+    // Looked after while content is sent; elsewhere the phases have their time.
+    this.#socket.setTimeout(0);
     this.#connected = true;
     const socket = this._socket;
     this.localAddress = socket instanceof Socket ? (socket.localAddress ?? null) : null;
@@ -298,6 +330,11 @@ export class SmtpConnection extends Base {
   /** nodemailer's own timers, which know fewer phases than RFC 5321 §4.5.3.2. */
   override _startPhase(): void {}
 
+  /** As it is now, whatever the compiler saw before the last call. */
+  get #bodyState(): 'none' | 'sending' | 'refused' | 'dot-sent' {
+    return this.#body;
+  }
+
   get #handshakeIsNext(): boolean {
     return this.#tls === 'next';
   }
@@ -328,10 +365,13 @@ export class SmtpConnection extends Base {
       else this.#fail({ code: 'remote-garbage', detail: 'a reply that answers nothing', reply: textOf(reply) });
       return;
     }
-    if (waiter.phase === 'final' && this.#body === 'sending' && !isRefusal(reply)) {
-      this.#waiting.unshift(waiter);
-      this.#fail({ code: 'remote-garbage', detail: 'a reply before the end of the message', reply: textOf(reply) });
-      return;
+    if (waiter.phase === 'final' && this.#body === 'sending') {
+      if (!isRefusal(reply)) {
+        this.#waiting.unshift(waiter);
+        this.#fail({ code: 'remote-garbage', detail: 'a reply before the end of the message', reply: textOf(reply) });
+        return;
+      }
+      this.#body = 'refused';
     }
     if (this.#tls === 'fresh') this.#tls = 'proven';
     if (waiter.phase === 'starttls' && reply.code === 220) this.#tls = 'next';
@@ -359,12 +399,27 @@ export class SmtpConnection extends Base {
   }
 
   #arm(phase: keyof Timeouts, ms: number = this.#options.timeouts[phase]): void {
-    this.#disarm();
-    if (this.#failure === null) this.#timer = setTimeout(() => this.#timeout(phase, ms), ms);
+    if (this.#failure !== null) return;
+    this.#armed = phase;
+    this.#armedMs = ms;
+    this.#deadline = performance.now() + ms;
+    // Phases follow each other by the millisecond: a timer that fires too early looks again, none is made for each.
+    if (this.#deadline < this.#firesAt) this.#wakeIn(ms);
   }
 
   #disarm(): void {
+    this.#deadline = Number.POSITIVE_INFINITY;
+  }
+
+  #wakeIn(ms: number): void {
     clearTimeout(this.#timer);
+    this.#firesAt = performance.now() + ms;
+    this.#timer = setTimeout(() => {
+      this.#firesAt = Number.POSITIVE_INFINITY;
+      const left = this.#deadline - performance.now();
+      if (left < 1) this.#timeout(this.#armed, this.#armedMs);
+      else if (left < Number.POSITIVE_INFINITY) this.#wakeIn(left);
+    }, ms);
   }
 
   #timeout(phase: keyof Timeouts, ms: number): void {
@@ -388,7 +443,37 @@ export class SmtpConnection extends Base {
     if (this.#failure !== null) return;
     this.#failure = failure;
     this.#disarm();
+    clearTimeout(this.#timer);
     this.#handshakeFailed?.(failure);
     for (const waiter of this.#waiting.splice(0)) waiter.reject(failure);
   }
+}
+
+/** Octets that are written without asking whether the host takes them: what sockets hold anyway. */
+const ONE_WRITE = 64 * 1024;
+
+function* blocksOf(bytes: Buffer): Iterable<Buffer> {
+  for (let at = 0; at < bytes.length; at += ONE_WRITE) yield bytes.subarray(at, at + ONE_WRITE);
+}
+
+/** Resolves when the socket takes more, or never will. */
+function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.destroyed) return resolve();
+    const done = (): void => {
+      socket.off('drain', done);
+      socket.off('close', done);
+      resolve();
+    };
+    socket.on('drain', done);
+    socket.on('close', done);
+  });
+}
+
+function tooShort(octets: number, size: number): string {
+  return `${octets} octets instead of ${size}`;
+}
+
+function isEarlyEnd(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE';
 }

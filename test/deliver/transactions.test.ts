@@ -239,13 +239,13 @@ describe('in the middle of the data', () => {
     expect(story).toBe('useless remote-garbage');
   });
 
-  test('TXN-04 a host that stops taking octets is left', async () => {
-    const at = await scene({
-      host: PLAIN,
-      policy: may,
-      ...big,
-      deliverer: { openBody: parts, timeouts: { block: soon } },
-    });
+  const inMemory = async (): Promise<StoredBody> => ({ kind: 'memory', bytes: Buffer.alloc(big.content.size, part) });
+
+  test.each([
+    ['from a stream', parts],
+    ['from memory', inMemory],
+  ])('TXN-04 a host that stops taking octets is left: %s', async (_, openBody) => {
+    const at = await scene({ host: PLAIN, policy: may, ...big, deliverer: { openBody, timeouts: { block: soon } } });
     at.host.deafen();
     const visit = await at.deliver();
     expect(visit).toMatchObject({ kind: 'useless', trouble: { code: 'remote-timeout' } });
@@ -265,13 +265,15 @@ describe('a message that cannot be read is never finished', () => {
     ['it fails on the way', failing((body) => body.destroy(new Error('disk on fire')))],
     ['it is closed on the way', failing((body) => body.destroy())],
     ['it is shorter than it was', failing((body) => body.end('cut'))],
+    ['it is shorter than it was, in memory', async () => ({ kind: 'memory', bytes: MESSAGE })],
+    ['it is shorter than it was, in memory and large', async () => ({ kind: 'memory', bytes: Buffer.alloc(200_000) })],
     [
       'it fails before it is read',
       async () => ({ kind: 'stream', stream: new Readable({ read() {} }).destroy(new Error('disk on fire')) }),
     ],
   ])('%s', async (_, openBody) => {
     for (const host of [PLAIN, PIPELINED]) {
-      const { story, messages } = await run({ host, content: { size: 1000 }, deliverer: { openBody } });
+      const { story, messages } = await run({ host, content: { size: 200_001 }, deliverer: { openBody } });
       expect(story).toBe('deferred 4.3.0 stored-message-unreadable');
       expect(messages).toBe(0);
     }
@@ -300,12 +302,27 @@ describe('SMUG-02 SMUG-03 SMUG-05 what arrives is what was stored', () => {
     });
     const { deliver, host } = await scene({ host: PIPELINED, policy: may, message, deliverer: { openBody } });
     for (const _cut of cuts) expect(told(await deliver())).toBe('delivered 2.0.0 remote-accepted');
+    const inMemory = await run({ host: PIPELINED, message });
+    expect(inMemory.messages).toBe(1);
     const expected = text.endsWith('\r\n') || text === '' ? text : `${text}\r\n`;
     for (const { content, wire } of host.messages) {
       expect(content.toString()).toBe(expected === '' ? '\r\n' : expected);
       expect(wire.toString('latin1')).not.toMatch(/[^\r]\n|\r[^\n]|(^|\r\n)\.\r\n/);
     }
     expect(host.messages).toHaveLength(cuts.length);
+  });
+
+  test('a large message in memory arrives as one from a file does', async () => {
+    // No block of any size ends where a line does.
+    const message = Buffer.from(
+      '.a line with a dot first and a number of octets that divides nothing\r\n'.repeat(4_001),
+    );
+    const asStream = async (): Promise<StoredBody> => ({ kind: 'stream', stream: Readable.from([message]) });
+    for (const deliverer of [{}, { openBody: asStream }]) {
+      const { host, deliver } = await scene({ message, deliverer });
+      expect(told(await deliver())).toBe('delivered 2.0.0 remote-accepted');
+      expect(host.messages[0]?.content.equals(message)).toBe(true);
+    }
   });
 
   test('SMUG-02 a bare newline that got this far leaves as CRLF', async () => {
