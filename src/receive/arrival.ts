@@ -9,86 +9,94 @@ import type { Draft } from './spool.ts';
 
 export type Arrival =
   | { readonly kind: 'stored'; readonly size: number; readonly longLines: number }
-  | { readonly kind: 'refused'; readonly refusal: Refusal; readonly error: unknown }
-  /** It went on far beyond the limit: the rest is not worth waiting for. */
-  | { readonly kind: 'flooded'; readonly refusal: Refusal }
-  /** The client left before the end. */
-  | { readonly kind: 'gone' };
+  | { readonly kind: 'refused'; readonly refusal: Refusal; readonly error: unknown };
 
 /** An oversized message is read to its end, for the sake of a clean reply, up to this many times the limit. */
 const PATIENCE = 2;
 
 /**
- * Reads the content to its end, whatever is wrong with it, and stores it when nothing is. The draft is ended in every
- * case, before this resolves. Never rejects.
- *
- * @param header our own, which comes first
+ * A message that is on its way in. It is read to its end, whatever is wrong with it, and stored when nothing is. Must
+ * be ended with `finish` or `abandon`; when these have resolved nothing of it is left here.
  */
-export async function takeIn(
-  stream: AsyncIterable<Buffer>,
-  header: Buffer,
-  rules: ContentRules,
-  draft: Draft,
-  store: (content: ContentFacts, body: Body) => Promise<void>,
-): Promise<Arrival> {
-  try {
-    const read = await readAll(stream, header, rules, draft);
-    return read.kind === 'whole' ? await hand(read.intake, header, draft, store) : read;
-  } finally {
-    await draft.discard();
-  }
-}
-
-type Read = { readonly kind: 'whole'; readonly intake: Intake } | Exclude<Arrival, { kind: 'stored' }>;
-
-async function readAll(
-  stream: AsyncIterable<Buffer>,
-  header: Buffer,
-  rules: ContentRules,
-  draft: Draft,
-): Promise<Read> {
-  const intake = new Intake(rules);
+export class Arriving {
+  readonly #header: Buffer;
+  readonly #rules: ContentRules;
+  readonly #draft: Draft;
+  readonly #intake: Intake;
+  #arrived = 0;
   /** The first thing that went wrong in writing: then the rest is read and dropped, and it is told at the end. */
-  const failures: unknown[] = [];
-  const keep = async (octets: Buffer): Promise<void> => {
-    if (failures.length > 0 || octets.length === 0) return;
-    try {
-      await draft.write(octets);
-    } catch (error) {
-      failures.push(error);
-    }
-  };
-  await keep(header);
-  let arrived = 0;
-  try {
-    for await (const chunk of stream) {
-      arrived += chunk.length;
-      if (arrived > PATIENCE * rules.messageBytes) {
-        return { kind: 'flooded', refusal: refuse('message-too-big', `${rules.messageBytes} octets are allowed`) };
-      }
-      await keep(intake.push(chunk));
-    }
-  } catch {
-    return { kind: 'gone' };
-  }
-  await keep(intake.finish());
-  if (intake.refusal) return { kind: 'refused', refusal: intake.refusal, error: null };
-  return failures.length > 0 ? notStored(failures[0]) : { kind: 'whole', intake };
-}
+  #failure: { readonly error: unknown } | null = null;
+  /** The write that is under way. */
+  #writing: Promise<void> | null = null;
 
-async function hand(
-  intake: Intake,
-  header: Buffer,
-  draft: Draft,
-  store: (content: ContentFacts, body: Body) => Promise<void>,
-): Promise<Arrival> {
-  const { eightBit, utf8Header, longLines } = intake;
-  const size = header.length + intake.size;
-  try {
-    await store({ size, eightBit, utf8Header }, await draft.finish());
-    return { kind: 'stored', size, longLines };
-  } catch (error) {
-    return notStored(error);
+  /** @param header our own, which comes first */
+  constructor(header: Buffer, rules: ContentRules, draft: Draft) {
+    this.#header = header;
+    this.#rules = rules;
+    this.#draft = draft;
+    this.#intake = new Intake(rules);
+    this.#keep(header);
+  }
+
+  /** Why the rest is not worth waiting for: it went on far beyond the limit. */
+  get flood(): Refusal | null {
+    const { messageBytes } = this.#rules;
+    return this.#arrived > PATIENCE * messageBytes
+      ? refuse('message-too-big', `${messageBytes} octets are allowed`)
+      : null;
+  }
+
+  /** Takes the next octets. A promise when they are being written: no more may come until it resolves, as it always does. */
+  push(octets: Buffer): Promise<void> | null {
+    this.#arrived += octets.length;
+    if (this.flood) return null;
+    try {
+      return this.#keep(this.#intake.push(octets));
+    } catch (error) {
+      this.#failure ??= { error };
+      return null;
+    }
+  }
+
+  /** All has arrived. Never rejects. */
+  async finish(store: (content: ContentFacts, body: Body) => Promise<void>): Promise<Arrival> {
+    const intake = this.#intake;
+    try {
+      if (this.#writing) await this.#writing;
+      await this.#keep(intake.finish());
+      if (intake.refusal) return { kind: 'refused', refusal: intake.refusal, error: null };
+      if (this.#failure) return notStored(this.#failure.error);
+      const { eightBit, utf8Header, longLines } = intake;
+      const size = this.#header.length + intake.size;
+      await store({ size, eightBit, utf8Header }, await this.#draft.finish());
+      return { kind: 'stored', size, longLines };
+    } catch (error) {
+      return notStored(error);
+    } finally {
+      await this.#draft.discard();
+    }
+  }
+
+  /** The end will not come. Never rejects. */
+  async abandon(): Promise<void> {
+    await this.#writing;
+    await this.#draft.discard();
+  }
+
+  #keep(octets: Buffer): Promise<void> | null {
+    if (this.#failure || octets.length === 0) return null;
+    const written = this.#draft.write(octets);
+    if (!written) return null;
+    this.#writing = written.then(
+      () => {
+        this.#writing = null;
+      },
+      (error: unknown) => {
+        this.#writing = null;
+        this.#failure = { error };
+      },
+    );
+    return this.#writing;
   }
 }
 

@@ -1,5 +1,4 @@
 /** How many connections there may be: in total, from one client address, and on their way out. */
-import { isIPv6 } from 'node:net';
 import { type Refusal, refuse } from './refusal.ts';
 
 export interface GateLimits {
@@ -60,7 +59,7 @@ export class Gate {
 
 /** One address, or for IPv6 the /64 that one machine has to choose from. */
 function clientOf(peer: string): string {
-  if (!isIPv6(peer)) return peer;
+  if (!peer.includes(':')) return peer;
   const [head = '', tail] = peer.replace(/%.*$/, '').toLowerCase().split('::');
   const before = head.split(':').filter(Boolean);
   const after = tail?.split(':').filter(Boolean) ?? [];

@@ -2,7 +2,6 @@
  * The one header that the relay adds to a message that it takes in: where it came from, how, when, under which id
  * (RFC 5321 §4.4, RFC 3848, RFC 6531 §4.3). Nothing that a client says can get out of its place in it.
  */
-import { isIPv6 } from 'node:net';
 import { isAscii, literalAddress, toDomain } from '../shared/domain-name.ts';
 
 export interface Reception {
@@ -23,7 +22,7 @@ export interface Reception {
 /** The header with its folds and its final CRLF. ASCII only, no line longer than 998 octets. */
 export function receivedHeader(reception: Reception): Buffer {
   const { peer, hostname, tls, id, receivedAt, onlyRecipient } = reception;
-  const address = isIPv6(peer) ? `[IPv6:${peer}]` : `[${peer}]`;
+  const address = peer.includes(':') ? `[IPv6:${peer}]` : `[${peer}]`;
   const lines = [
     `Received: from ${safeHelo(reception.helo)} (${address})`,
     `by ${hostname} with ${protocol(reception)} id ${id}`,

@@ -3,10 +3,8 @@
  * A client hears 250 after `accept` has resolved, never before.
  */
 import { constants } from 'node:crypto';
-import type { AddressInfo, Socket } from 'node:net';
-import { createSecureContext, type TLSSocket } from 'node:tls';
-import { SMTPServer } from 'smtp-server';
-import type { SMTPConnectionOptions, TLSError } from 'smtp-server/lib/smtp-connection.js';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Logger } from '../model/events.ts';
 import type { NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -74,9 +72,6 @@ export interface Receiver {
   readonly close: (drainMs: number) => Promise<void>;
 }
 
-/** Time at most for a TLS handshake that precedes the greeting, in milliseconds. */
-const HANDSHAKE_MS = 60_000;
-
 /** @throws TypeError for a client rule that the configuration should not have let through */
 export function createReceiver(options: ReceiverOptions): Receiver {
   const { hostname, limits, spoolDir, accept, clock, newId, log } = options;
@@ -88,11 +83,12 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     gate: new Gate(limits),
     spool,
     accept,
+    secureContext: secureContextOf(options.certificate),
     clock,
     newId,
     log,
   };
-  const doors = options.listen.map((rule) => new Door(rule, options.certificate, limits, desk));
+  const doors = options.listen.map((rule) => new Door(rule, limits, desk));
   return {
     listen: async () => {
       await spool.clear();
@@ -104,9 +100,8 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       }
     },
     addresses: () => doors.map((door) => door.rule()),
-    setCertificate: ({ cert, key }) => {
-      createSecureContext({ cert, key });
-      for (const door of doors) door.updateSecureContext({ cert, key });
+    setCertificate: (certificate) => {
+      desk.secureContext = secureContextOf(certificate);
     },
     setRules: (rules) => {
       desk.rules = deskRules(rules);
@@ -130,79 +125,58 @@ function deskRules({ clients, limits, bareNewlines, longLines }: IntakeRules): D
   };
 }
 
+/**
+ * One for all doors. Sessions are not resumed: each worker would have keys of its own for them, and a connection is
+ * worth what the certificate is worth that was shown on it.
+ */
+function secureContextOf({ cert, key }: ServerCertificate): SecureContext {
+  return createSecureContext({
+    cert,
+    key,
+    minVersion: 'TLSv1.2',
+    honorCipherOrder: true,
+    sessionIdContext: 'dane-relay',
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET,
+  });
+}
+
 /** One listening port. */
-class Door extends SMTPServer {
+class Door {
   readonly #rule: ListenRule;
-  readonly #desk: Desk;
-  readonly #handshakeMs: number;
+  readonly #server: Server;
   readonly #sessions = new Set<Session>();
 
-  constructor(rule: ListenRule, certificate: ServerCertificate, limits: ReceiverLimits, desk: Desk) {
-    super({
-      ...certificate,
-      name: desk.hostname,
-      secure: rule.tls === 'implicit',
-      minVersion: 'TLSv1.2',
-      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
-      requestCert: true,
-      // Clients are known by their pin; who signed their certificate means nothing here.
-      rejectUnauthorized: false,
-      disableReverseLookup: true,
-      disabledCommands: ['AUTH', 'WIZ', 'SHELL', 'KILL', 'XCLIENT', 'XFORWARD'],
-      socketTimeout: limits.idleMs,
-      maxClients: limits.connections,
-      keepAlive: true,
-      noDelay: true,
-      logger: false,
-    });
+  constructor(rule: ListenRule, limits: GateLimits, desk: Desk) {
     this.#rule = rule;
-    this.#desk = desk;
-    this.#handshakeMs = Math.min(limits.idleMs, HANDSHAKE_MS);
+    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) => {
+      const session: Session = new Session(socket, rule.tls === 'implicit', desk, () => this.#sessions.delete(session));
+      this.#sessions.add(session);
+    });
+    this.#server.on('error', (error) => desk.log.debug('a connection failed', { error: error.message }));
     this.setLimits(limits);
-    this.on('error', (error) => desk.log.debug('a connection failed', { error: error.message }));
   }
 
   rule(): ListenRule {
-    const { port = this.#rule.port } = (this.server.address() as AddressInfo | null) ?? {};
+    const { port = this.#rule.port } = (this.#server.address() as AddressInfo | null) ?? {};
     return { ...this.#rule, port };
   }
 
   setLimits({ connections }: GateLimits): void {
-    this.server.maxConnections = connections + LINGERING;
+    this.#server.maxConnections = connections + LINGERING;
   }
 
   open(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen({ host: this.#rule.address, port: this.#rule.port }, () => {
-        this.server.off('error', reject);
+      this.#server.once('error', reject);
+      this.#server.listen({ host: this.#rule.address, port: this.#rule.port }, () => {
+        this.#server.off('error', reject);
         resolve();
       });
     });
   }
 
-  /** Without the checks of the library, which come too late or wait too long; see `Session.init`. */
-  override connect(socket: Socket | TLSSocket, socketOptions: SMTPConnectionOptions | null = null): void {
-    const session = new Session(this, socket, socketOptions, this.#desk);
-    this.connections.add(session);
-    this.#sessions.add(session);
-    session.once('gone', () => this.#sessions.delete(session));
-    session.on('error', (error) => this._onError(error));
-    session.init();
-  }
-
-  /** The library's handshake may drip in for ever; this one may not. */
-  override _upgrade(socket: Socket, callback: (error: TLSError | null, tlsSocket?: TLSSocket) => void): void {
-    const timer = setTimeout(() => this._pendingSockets.get(socket)?.destroy(), this.#handshakeMs);
-    super._upgrade(socket, (error, tlsSocket) => {
-      clearTimeout(timer);
-      callback(error, tlsSocket);
-    });
-  }
-
   async shut(drainMs: number): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
-    for (const socket of this._pendingSockets.values()) socket.destroy();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const session of this.#sessions) session.drain();
     const timer = setTimeout(() => {
       for (const session of this.#sessions) session.terminate();

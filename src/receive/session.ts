@@ -1,31 +1,26 @@
 /**
- * One SMTP conversation with a client (RFC 5321 §3, §4), from the greeting to its end.
- *
- * smtp-server gives the connection: accepting, TLS, closing, replies that cannot be split. The commands are read and
- * answered here, because nearly every one of the library's own answers would have to be another. A message is 250 only
- * when it is stored; whatever goes wrong on our side is 4xx, so that the client keeps it.
+ * One SMTP conversation with a client (RFC 5321 §3, §4), from the greeting to its end. A message is 250 only when it is
+ * stored; whatever goes wrong on our side is 4xx, so that the client keeps it.
  */
 import type { Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
-import type { SMTPServer } from 'smtp-server';
-import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection.js';
+import type { SecureContext, TLSSocket } from 'node:tls';
 import type { TlsFacts } from '../model/delivery.ts';
 import type { Logger, MailEvent } from '../model/events.ts';
 import type { EnvelopeRecipient, NewMessage } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import type { Clock } from '../shared/clock.ts';
-import { isAscii } from '../shared/domain-name.ts';
 import type { RateLimiter } from '../shared/rate.ts';
 import { spkiPin } from '../shared/spki.ts';
 import { type Access, type ClientRule, type Credentials, plainAddress } from './access.ts';
-import { type Arrival, takeIn } from './arrival.ts';
+import { type Arrival, Arriving } from './arrival.ts';
+import { Connection, type Conversation } from './connection.ts';
 import { type Opening, readMail, readRcpt } from './envelope.ts';
 import type { Gate } from './gate.ts';
 import type { ContentRules } from './intake.ts';
 import { receivedHeader } from './received-header.ts';
 import { type Refusal, refusalText, refuse } from './refusal.ts';
 import type { Spool } from './spool.ts';
-import { type LineFault, Wire } from './wire.ts';
+import type { LineFault } from './wire.ts';
 
 /** What a new configuration may change, from the next message or connection on. */
 export interface DeskRules {
@@ -48,6 +43,8 @@ export interface Desk {
   readonly rates: RateLimiter;
   readonly spool: Spool;
   readonly accept: (message: NewMessage) => Promise<void>;
+  /** For handshakes from now on. */
+  secureContext: SecureContext;
   readonly clock: Clock;
   readonly newId: () => string;
   readonly log: Logger;
@@ -55,8 +52,9 @@ export interface Desk {
 
 interface Transaction extends Opening {
   readonly client: ClientRule;
-  readonly tls: TlsFacts | null;
-  readonly pin: string | null;
+  /** Queue id and time of DATA; there is none before it. */
+  id: string;
+  receivedAt: number;
   readonly recipients: Map<string, EnvelopeRecipient>;
   /** A recipient was refused: then no recipient at all is not a mistake in the order of commands. */
   refusedSome: boolean;
@@ -67,48 +65,62 @@ type Stored = Extract<Arrival, { kind: 'stored' }>;
 /** Commands that led to nothing, one after another, until the client is shown the door. */
 const FRUITLESS_AT_MOST = 100;
 const ERRORS_AT_MOST = 20;
+const EXTENSIONS = '250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n';
 const HTTP = /^(?:OPTIONS|GET|HEAD|POST|PUT|PATCH|DELETE|TRACE|CONNECT) \S+ HTTP\/\d/i;
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Emits `gone` when its connection is closed. */
-export class Session extends SMTPConnection {
+/** Time at most for a TLS handshake that precedes the greeting, in milliseconds. */
+const HANDSHAKE_MS = 60_000;
+
+export class Session implements Conversation {
   readonly #desk: Desk;
-  #credentials: Credentials | null = null;
+  readonly #peer: string;
+  readonly #connection: Connection;
+  readonly #onGone: () => void;
+  #helo: { readonly verb: 'EHLO' | 'HELO'; readonly name: string } | null = null;
+  #credentials: Credentials = { secure: false, pin: null };
+  #tls: TlsFacts | null = null;
   #transaction: Transaction | null = null;
+  /** The message whose content is under way. */
+  #arriving: Arriving | null = null;
   /** Where the connection stands with the gate. */
   #counted: 'no' | 'inside' | 'lingering' = 'no';
-  /** A message has arrived and is being stored: the client waits for us, not we for it. */
+  /** Content is being written or stored: the client waits for us, not we for it. */
   #storing = false;
   #draining = false;
   #errors = 0;
   #fruitless = 0;
-  #deadline: NodeJS.Timeout | null = null;
+  /** Runs out when the client owes us something for too long: a command, more of the content, its side of a handshake. */
+  #deadline: NodeJS.Timeout;
+  /** Runs out when the content takes too long in all. */
+  #contentDeadline: NodeJS.Timeout | null = null;
 
-  constructor(server: SMTPServer, socket: Socket | TLSSocket, options: SMTPConnectionOptions | null, desk: Desk) {
-    super(server, socket, options);
+  /** Begins the conversation: with the greeting, or with a handshake. `onGone` is called once, at its end. */
+  constructor(socket: Socket, implicitTls: boolean, desk: Desk, onGone: () => void) {
     this.#desk = desk;
+    this.#peer = plainAddress(socket.remoteAddress ?? '');
+    this.#onGone = onGone;
+    this.#connection = new Connection(socket, this);
+    const { idleMs } = desk.rules;
+    this.#deadline = setTimeout(() => this.#onDeadline(), implicitTls ? Math.min(idleMs, HANDSHAKE_MS) : idleMs);
+    if (implicitTls) {
+      this.#connection.upgrade(desk.secureContext);
+    } else {
+      this.#greet();
+      this.#connection.start();
+    }
   }
 
-  get peer(): string {
-    return plainAddress(this.remoteAddress);
-  }
-
-  /** Greets at once: the library would wait 100 ms for early talkers and ask for the client's name in DNS. */
-  override init(): void {
-    this._setListeners(() => {
-      this._resetSession();
-      const { gate, rules } = this.#desk;
-      const isStranger = rules.access.candidates(this.peer).length === 0;
-      const refusal = isStranger ? refuse('client-unknown', this.peer) : gate.enter(this.peer);
-      if (refusal) {
-        this.#turnAway(refusal);
-        return;
-      }
-      this.#counted = 'inside';
-      this.#deadline = setTimeout(() => this.#onDeadline(), rules.idleMs);
-      this._ready = true;
-      this.send(220, `${this.#desk.hostname} ESMTP dane-relay`, false);
-    });
+  #greet(): void {
+    const { gate, rules, hostname } = this.#desk;
+    const isStranger = rules.access.candidates(this.#peer).length === 0;
+    const refusal = isStranger ? refuse('client-unknown', this.#peer) : gate.enter(this.#peer);
+    if (refusal) {
+      this.#turnAway(refusal);
+      return;
+    }
+    this.#counted = 'inside';
+    this.#connection.say(`220 ${hostname} ESMTP dane-relay\r\n`);
   }
 
   /** Lets the message that is under way finish, and ends the conversation after it (RFC 5321 §3.8). */
@@ -120,75 +132,133 @@ export class Session extends SMTPConnection {
   /** Ends the conversation now, whatever is under way. */
   terminate(): void {
     this.#hangUp(refuse('shutting-down', ''));
-    this._socket.destroySoon();
-    setTimeout(() => this._socket.destroy(), 500).unref();
+    this.#connection.destroySoon();
+    setTimeout(() => this.#connection.destroy(), 500).unref();
   }
 
-  override _createParser(): Wire {
-    const wire = new Wire({
-      command: (line, next) => this._onCommand(line, next),
-      fault: (fault, next) => {
-        if (!this._upgrading && !this._closing) this.#onFault(fault);
-        this.#goOn(next);
-      },
-    });
-    wire.on('error', (error) => this._onError(error));
-    return wire;
-  }
-
-  /** Replies carry the enhanced code that they are given; `false` stands for none (RFC 2034 §4). */
-  override _getEnhancedStatusCode(_code: number, context?: string | false): string {
-    return context || '';
-  }
-
-  override _onCommand(command: Buffer, callback: () => void = () => undefined): void {
-    // What came before a TLS handshake is not answered into it; what comes after a farewell not at all.
-    if (this._upgrading) callback();
-    if (this._upgrading || this._closing) return;
+  command(line: Buffer): void {
+    this.#deadline.refresh();
     try {
-      const line = decoded(command);
-      if (line === null) this.#onFault('control');
-      else this.#dispatch(line);
+      const text = decoded(line);
+      if (text === null) this.fault('control');
+      else this.#dispatch(text);
     } catch (error) {
-      this.#desk.log.error('a command could not be handled', { error: String(error), peer: this.peer });
+      this.#desk.log.error('a command could not be handled', { error: String(error), peer: this.#peer });
       this.#say(refuse('storage-failed', 'an error in this relay'));
     }
-    this.#goOn(callback);
   }
 
-  /** Takes the next line when the replies so far have left, so that a client that does not read them has to wait. */
-  #goOn(callback: () => void): void {
-    this.#deadline?.refresh();
-    if (this._upgrading) callback();
-    else if (!this._closing) this._whenWritable(callback);
+  fault(fault: LineFault): void {
+    this.#deadline.refresh();
+    switch (fault) {
+      case 'tls':
+        this.#hangUp(refuse('wrong-protocol', 'that was a TLS handshake'));
+        break;
+      case 'too-long':
+        this.#hangUp(refuse('command-malformed', 'it is too long'));
+        break;
+      case 'control':
+        this.#mistake(refuse('command-malformed', 'it has octets that are not text'));
+        break;
+      case 'bare-newline':
+        this.#mistake(refuse('command-malformed', 'it must end in CRLF'));
+        break;
+    }
   }
 
-  /** Silence. Whoever waits for us is not silent. */
-  override _onTimeout(): void {
-    if (this._closing) this._socket.destroy();
-    else if (this.#storing) this._armTimeout();
+  content(octets: Buffer): void {
+    const arriving = this.#arriving;
+    if (!arriving) return;
+    this.#deadline.refresh();
+    const written = arriving.push(octets);
+    if (arriving.flood) {
+      this.#report(arriving.flood, this.#about());
+      this.#close();
+    } else if (written) {
+      this.#storing = true;
+      this.#connection.hold();
+      void written.then(() => {
+        // When the content ended meanwhile, it goes on when all of it is stored.
+        if (this.#arriving !== arriving) return;
+        this.#storing = false;
+        this.#deadline.refresh();
+        this.#connection.release();
+      });
+    }
+  }
+
+  contentEnd(): void {
+    const arriving = this.#arriving;
+    const transaction = this.#transaction;
+    if (!arriving || !transaction) return;
+    this.#arriving = null;
+    this.#storing = true;
+    this.#connection.hold();
+    this.#clearContentDeadline();
+    const { id, receivedAt, client, sender, recipients, smtputf8, body: declared, ret, envid } = transaction;
+    const stored = arriving.finish((facts, body) => {
+      const envelope = { sender, recipients: [...recipients.values()], smtputf8, body: declared, ret, envid };
+      return this.#desk.accept({ id, receivedAt, client: client.name, envelope, content: facts, body });
+    });
+    void stored.then((arrival) => {
+      this.#storing = false;
+      this.#answer(arrival, transaction, this.#about());
+      this.#transaction = null;
+      this.#deadline.refresh();
+      this.#connection.release();
+    });
+  }
+
+  secured(socket: TLSSocket): void {
+    const isFirst = this.#counted === 'no';
+    const version = socket.getProtocol();
+    // Node tells the key exchange group to clients only.
+    this.#tls = version === null ? null : { version, cipher: socket.getCipher().name, group: null };
+    const raw = socket.getPeerX509Certificate()?.raw;
+    this.#credentials = { secure: true, pin: raw ? spkiPin(raw) : null };
+    this.#helo = null;
+    this.#transaction = null;
+    this.#deadline.refresh();
+    if (isFirst) this.#greet();
+  }
+
+  failed(error: Error): void {
+    this.#desk.log.debug('a connection failed', { error: error.message });
+  }
+
+  gone(): void {
+    clearTimeout(this.#deadline);
+    this.#abandon();
+    if (this.#counted === 'inside') this.#desk.gate.leave(this.#peer);
+    if (this.#counted === 'lingering') this.#desk.gate.unlinger();
+    this.#counted = 'no';
+    this.#onGone();
+  }
+
+  /** Whoever waits for us is not silent. */
+  #onDeadline(): void {
+    if (this.#storing) this.#deadline.refresh();
     else this.#tooSlow();
   }
 
-  /** A command that drips in octet by octet is not silence, and comes to the same. Content has a time of its own. */
-  #onDeadline(): void {
-    if (this._dataStream) this.#deadline?.refresh();
-    else if (!this._closing) this.#tooSlow();
+  /** The end of the content will not come. */
+  #abandon(): void {
+    this.#clearContentDeadline();
+    const arriving = this.#arriving;
+    if (!arriving) return;
+    this.#arriving = null;
+    this.#desk.log.debug('a client left before its message was complete', { ...this.#about(), peer: this.#peer });
+    void arriving.abandon();
   }
 
-  override _resetSession(): void {
-    super._resetSession();
-    this.#transaction = null;
-    this.#credentials = null;
+  #close(): void {
+    this.#connection.close();
+    this.#abandon();
   }
 
-  override _onClose(): void {
-    if (this.#deadline) clearTimeout(this.#deadline);
-    super._onClose();
-    if (this.#counted === 'inside') this.#desk.gate.leave(this.peer);
-    if (this.#counted === 'lingering') this.#desk.gate.unlinger();
-    this.#counted = 'no';
-    this.emit('gone');
+  #clearContentDeadline(): void {
+    if (this.#contentDeadline) clearTimeout(this.#contentDeadline);
+    this.#contentDeadline = null;
   }
 
   #dispatch(line: string): void {
@@ -224,21 +294,21 @@ export class Session extends SMTPConnection {
         this.#startTls(argument);
         break;
       case 'RSET':
-        this._resetSession();
-        this.send(250, 'Flushed', '2.0.0');
+        this.#transaction = null;
+        this.#connection.say('250 2.0.0 Flushed\r\n');
         break;
       case 'NOOP':
-        this.send(250, 'Ok', '2.0.0');
+        this.#connection.say('250 2.0.0 Ok\r\n');
         break;
       case 'HELP':
-        this.send(214, 'EHLO HELO STARTTLS MAIL RCPT DATA RSET NOOP QUIT', '2.0.0');
+        this.#connection.say('214 2.0.0 EHLO HELO STARTTLS MAIL RCPT DATA RSET NOOP QUIT\r\n');
         break;
       case 'VRFY':
-        this.send(252, 'Addresses are not looked up here; send a message and see', '2.0.0');
+        this.#connection.say('252 2.0.0 Addresses are not looked up here; send a message and see\r\n');
         break;
       case 'QUIT':
-        this.send(221, 'Bye', '2.0.0');
-        this.close();
+        this.#connection.say('221 2.0.0 Bye\r\n');
+        this.#close();
         break;
       case 'AUTH':
       case 'BDAT':
@@ -258,32 +328,29 @@ export class Session extends SMTPConnection {
       this.#mistake(refuse('command-syntax', `it has the form ${verb} name`));
       return;
     }
-    this.openingCommand = verb;
-    this.hostNameAppearsAs = argument;
-    this._resetSession();
+    this.#helo = { verb, name: argument };
+    this.#transaction = null;
     const { hostname, rules } = this.#desk;
-    const offers = [
-      'PIPELINING',
-      '8BITMIME',
-      'SMTPUTF8',
-      'ENHANCEDSTATUSCODES',
-      'DSN',
-      `SIZE ${rules.content.messageBytes}`,
-    ];
-    if (!this.secure) offers.push('STARTTLS');
-    this.send(250, verb === 'EHLO' ? [hostname, ...offers] : hostname, false);
+    if (verb === 'HELO') {
+      this.#connection.say(`250 ${hostname}\r\n`);
+      return;
+    }
+    const size = `SIZE ${rules.content.messageBytes}`;
+    const last = this.#connection.isSecure ? `250 ${size}` : `250-${size}\r\n250 STARTTLS`;
+    this.#connection.say(`250-${hostname}\r\n${EXTENSIONS}${last}\r\n`);
   }
 
   #mail(line: string): void {
-    if (this.hostNameAppearsAs === false || this.#transaction) {
+    const helo = this.#helo;
+    if (!helo || this.#transaction) {
       this.#mistake(refuse('command-order', this.#transaction ? 'a message was already begun' : 'say EHLO first'));
       return;
     }
     const { access, content } = this.#desk.rules;
-    const read = readMail(line, content.messageBytes, this.openingCommand === 'EHLO');
+    const read = readMail(line, content.messageBytes, helo.verb === 'EHLO');
     // Asked anew for each message: a client that has lost its permission meanwhile sends no more.
-    const candidates = access.candidates(this.peer);
-    const allowed = 'refusal' in read ? read : access.mayMail(candidates, this.#whoIsIt(), read.value.sender);
+    const candidates = access.candidates(this.#peer);
+    const allowed = 'refusal' in read ? read : access.mayMail(candidates, this.#credentials, read.value.sender);
     if ('refusal' in read || 'refusal' in allowed) {
       const sender = 'refusal' in read ? {} : { sender: read.value.sender };
       if ('refusal' in allowed) this.#report(allowed.refusal, sender);
@@ -298,10 +365,15 @@ export class Session extends SMTPConnection {
       this.#report(refuse('too-many-messages', detail), { sender: read.value.sender, client: client.name });
       return;
     }
-    const { pin } = this.#whoIsIt();
-    const tls = this.#tlsFacts();
-    this.#transaction = { ...read.value, client, tls, pin, recipients: new Map(), refusedSome: false };
-    this.send(250, 'Sender ok', '2.1.0');
+    this.#transaction = {
+      ...read.value,
+      client,
+      id: '',
+      receivedAt: 0,
+      recipients: new Map(),
+      refusedSome: false,
+    };
+    this.#connection.say('250 2.1.0 Sender ok\r\n');
   }
 
   #rcpt(line: string): void {
@@ -311,7 +383,7 @@ export class Session extends SMTPConnection {
       return;
     }
     const { recipients, sender, client, smtputf8 } = transaction;
-    const read = readRcpt(line, smtputf8, this.openingCommand === 'EHLO');
+    const read = readRcpt(line, smtputf8, this.#helo?.verb === 'EHLO');
     const most = this.#desk.rules.recipients;
     const full = 'value' in read && recipients.size >= most && !recipients.has(read.value.address);
     const refusal =
@@ -323,45 +395,30 @@ export class Session extends SMTPConnection {
       return;
     }
     if (!recipients.has(read.value.address)) recipients.set(read.value.address, read.value);
-    this.send(250, 'Recipient ok', '2.1.5');
+    this.#connection.say('250 2.1.5 Recipient ok\r\n');
   }
 
   #data(argument: string): void {
     const transaction = this.#transaction;
-    const wire = this._parser;
-    if (argument !== '' || !transaction || transaction.recipients.size === 0 || !wire) {
+    if (argument !== '' || !transaction || transaction.recipients.size === 0) {
       if (argument !== '') this.#mistake(refuse('command-syntax', 'DATA has no argument'));
       else if (transaction?.refusedSome) this.#mistake(refuse('no-valid-recipients', ''));
       else this.#mistake(refuse('command-order', transaction ? 'say RCPT first' : 'say MAIL first'));
       return;
     }
-    const id = this.#desk.newId();
-    const receivedAt = this.#desk.clock.now();
-    const stream = wire.startDataMode();
-    this._dataStream = stream;
-    const timer = setTimeout(() => {
-      if (wire._dataMode) this.#tooSlow();
-    }, this.#desk.rules.messageMs);
-    stream.once('end', () => {
-      this.#storing = true;
-    });
-    const { rules, spool } = this.#desk;
-    const header = this.#trace(transaction, id, receivedAt);
-    const { client, sender, recipients, smtputf8, body: declared, ret, envid } = transaction;
-    const arriving = takeIn(stream, header, rules.content, spool.draft(id), (facts, body) => {
-      const envelope = { sender, recipients: [...recipients.values()], smtputf8, body: declared, ret, envid };
-      return this.#desk.accept({ id, receivedAt, client: client.name, envelope, content: facts, body });
-    });
-    void arriving.then((arrival) => {
-      clearTimeout(timer);
-      this._dataStream = false;
-      this.#storing = false;
-      this.#answer(arrival, transaction, { queueId: id, client: client.name, sender });
-      this._resetSession();
-      this.#deadline?.refresh();
-      if (!this._closing && !this._closed) wire.continue();
-    });
-    this.send(354, 'End data with <CR><LF>.<CR><LF>', false);
+    const { rules, spool, newId, clock } = this.#desk;
+    transaction.id = newId();
+    transaction.receivedAt = clock.now();
+    this.#arriving = new Arriving(this.#trace(transaction), rules.content, spool.draft(transaction.id));
+    this.#contentDeadline = setTimeout(() => this.#tooSlow(), rules.messageMs);
+    this.#connection.startContent();
+    this.#connection.say('354 End data with <CR><LF>.<CR><LF>\r\n');
+  }
+
+  /** What the log is told of every message. */
+  #about(): Partial<MailEvent> {
+    const transaction = this.#transaction;
+    return transaction ? { queueId: transaction.id, client: transaction.client.name, sender: transaction.sender } : {};
   }
 
   #answer(arrival: Arrival, transaction: Transaction, about: Partial<MailEvent>): void {
@@ -375,22 +432,15 @@ export class Session extends SMTPConnection {
           log.error('a message could not be stored', { ...about, error: String(arrival.error) });
         this.#report(arrival.refusal, about);
         break;
-      case 'flooded':
-        this.#report(arrival.refusal, about);
-        this.close();
-        break;
-      case 'gone':
-        log.debug('a client left before its message was complete', { ...about, peer: this.peer });
-        this.close();
-        break;
     }
-    if (this.#draining && !this._closing && !this._closed) this.#hangUp(refuse('shutting-down', ''));
+    if (this.#draining) this.#hangUp(refuse('shutting-down', ''));
   }
 
   #tellAccepted(transaction: Transaction, about: Partial<MailEvent>, stored: Stored): void {
     const { size, longLines } = stored;
     const { code, status, explanation } = verdictOf('intake-accepted', '');
-    const { tls, pin } = transaction;
+    const { pin } = this.#credentials;
+    const tls = this.#tls;
     this.#errors = 0;
     this.#fruitless = 0;
     this.#desk.log.mail({
@@ -399,79 +449,48 @@ export class Session extends SMTPConnection {
       status,
       explanation,
       ...about,
-      peer: this.peer,
+      peer: this.#peer,
       recipients: transaction.recipients.size,
       size,
       ...(tls && { tls }),
       ...(pin !== null && { pin }),
     });
     if (longLines > 0) this.#desk.log.debug('lines longer than 998 octets were let through', { ...about, longLines });
-    this.send(250, `Ok: queued as ${about.queueId}`, '2.0.0');
+    this.#connection.say(`250 2.0.0 Ok: queued as ${about.queueId}\r\n`);
   }
 
   #startTls(argument: string): void {
-    if (this.secure) {
+    if (this.#connection.isSecure) {
       this.#mistake(refuse('command-order', 'TLS is already there'));
     } else if (argument !== '') {
       this.#mistake(refuse('command-syntax', 'STARTTLS has no argument'));
     } else {
-      this.send(220, 'Ready to start TLS', '2.0.0');
-      // The wire is replaced, and the old one throws away what was sent before the handshake (RFC 3207 §6).
-      this.upgrade(() => undefined);
+      this.#connection.say('220 2.0.0 Ready to start TLS\r\n');
+      this.#connection.upgrade(this.#desk.secureContext);
     }
   }
 
-  #onFault(fault: LineFault): void {
-    switch (fault) {
-      case 'tls':
-        this.#hangUp(refuse('wrong-protocol', 'that was a TLS handshake'));
-        break;
-      case 'too-long':
-        this.#hangUp(refuse('command-malformed', 'it is too long'));
-        break;
-      case 'control':
-        this.#mistake(refuse('command-malformed', 'it has octets that are not text'));
-        break;
-      case 'bare-newline':
-        this.#mistake(refuse('command-malformed', 'it must end in CRLF'));
-        break;
-    }
-  }
-
-  #trace(transaction: Transaction, id: string, receivedAt: number): Buffer {
-    const [first, second] = transaction.recipients.keys();
+  #trace({ id, receivedAt, recipients, smtputf8 }: Transaction): Buffer {
+    const [first, second] = recipients.keys();
     return receivedHeader({
-      helo: this.hostNameAppearsAs || '',
-      extended: this.openingCommand === 'EHLO',
-      peer: this.peer,
+      helo: this.#helo?.name ?? '',
+      extended: this.#helo?.verb === 'EHLO',
+      peer: this.#peer,
       hostname: this.#desk.hostname,
-      tls: transaction.tls,
-      smtputf8: transaction.smtputf8,
+      tls: this.#tls,
+      smtputf8,
       id,
       receivedAt,
       onlyRecipient: second === undefined ? (first ?? null) : null,
     });
   }
 
-  #tlsFacts(): TlsFacts | null {
-    const version = this._socket instanceof TLSSocket ? this._socket.getProtocol() : null;
-    // Node tells the key exchange group to clients only.
-    return version && this.tlsOptions ? { version, cipher: this.tlsOptions.name, group: null } : null;
-  }
-
-  #whoIsIt(): Credentials {
-    if (this.#credentials) return this.#credentials;
-    const raw = this._socket instanceof TLSSocket ? this._socket.getPeerX509Certificate()?.raw : undefined;
-    this.#credentials = { secure: this.secure, pin: raw ? spkiPin(raw) : null };
-    return this.#credentials;
-  }
-
   /** Answers and tells the log: this is about mail. */
   #report(refusal: Refusal, about: Partial<MailEvent>): void {
     const { explanation } = verdictOf(refusal.code, refusal.detail);
-    const { pin } = this.#whoIsIt();
+    const { pin } = this.#credentials;
     const { code, status } = refusal;
-    const who = { peer: this.peer, ...(pin !== null && { pin }) };
+    const who = { peer: this.#peer, ...(pin !== null && { pin }) };
     this.#desk.log.mail({ event: 'refused', code, status, explanation, ...who, ...about });
     this.#say(refusal);
   }
@@ -488,30 +507,31 @@ export class Session extends SMTPConnection {
 
   #say(refusal: Refusal): void {
     const text = refusalText(refusal);
-    this.send(refusal.reply, isAscii(text) ? text : text.replace(/[^ -~]/gu, '?'), refusal.status);
+    const { reply, status } = refusal;
+    this.#connection.say(`${reply} ${status} ${text.replace(/[^ -~]/gu, '?')}\r\n`);
   }
 
   #tooSlow(): void {
     const refusal = refuse('client-timeout', '');
     if (this.#transaction) this.#report(refusal, { sender: this.#transaction.sender });
     else this.#say(refusal);
-    this.close();
+    this.#close();
   }
 
   #hangUp(refusal: Refusal): void {
     this.#say(refusal);
-    this.close();
+    this.#close();
   }
 
   #turnAway(refusal: Refusal): void {
     if (!this.#desk.gate.linger()) {
       this.#desk.gate.unlinger();
-      this._socket.destroy();
+      this.#connection.destroy();
       return;
     }
     this.#counted = 'lingering';
     this.#report(refusal, {});
-    this.close();
+    this.#close();
   }
 }
 

@@ -9,14 +9,16 @@
  *
  * What a crash leaves is deleted by `clear` at the next start: nobody was told that it was accepted.
  */
-import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises';
+import { createHash, type Hash } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Body } from '../model/message.ts';
 import { roomOn } from '../shared/room.ts';
 
 /** Octets of one message that stay in memory. */
 const SMALL = 256 * 1024;
+/** Octets of one message that are written to its file in one go. */
+const WRITTEN_AT_ONCE = 256 * 1024;
 /** Octets of all messages together that stay in memory; above that also small ones go to files. */
 const IN_MEMORY = 32 * 1024 * 1024;
 /** Octets of one message between two looks at how full the disk is. */
@@ -53,10 +55,11 @@ export class Draft {
   readonly #path: string;
   /** Counts octets in and out of memory; false when there are too many. */
   readonly #count: (octets: number) => boolean;
+  /** What is in memory: all of a small message, of a large one what is not written yet. */
   #chunks: Buffer[] = [];
   #held = 0;
   #file: FileHandle | null = null;
-  readonly #hash = createHash('sha256');
+  #hash: Hash | null = null;
   /** Octets that may be written before the disk is looked at again. */
   #unlooked = 0;
   #hasFile = false;
@@ -66,44 +69,55 @@ export class Draft {
     this.#count = count;
   }
 
-  /** @throws the error of the file system, after which only `discard` makes sense */
-  async write(octets: Buffer): Promise<void> {
-    if (this.#file) return this.#append(this.#file, octets);
+  /**
+   * Keeps the octets. A promise when they have to be written first: nothing more may come until it has resolved. It
+   * rejects with the error of the file system, after which only `discard` makes sense.
+   */
+  write(octets: Buffer): Promise<void> | null {
     this.#chunks.push(octets);
     this.#held += octets.length;
-    if (this.#count(octets.length) && this.#held <= SMALL) return;
-    this.#file = await open(this.#path, 'wx', 0o600);
-    this.#hasFile = true;
-    const held = Buffer.concat(this.#chunks);
-    this.#forget();
-    await this.#append(this.#file, held);
+    const hasRoom = this.#count(octets.length);
+    if (hasRoom && this.#held <= (this.#hasFile ? WRITTEN_AT_ONCE : SMALL)) return null;
+    return this.#toFile();
   }
 
   /** The finished body; a file is on the disk when this resolves. */
   async finish(): Promise<Body> {
-    if (!this.#file) return { kind: 'memory', bytes: Buffer.concat(this.#chunks) };
-    await this.#file.sync();
+    const [first, ...others] = this.#chunks;
+    if (!this.#hasFile)
+      return { kind: 'memory', bytes: first && others.length === 0 ? first : Buffer.concat(this.#chunks) };
+    await this.#toFile();
+    await this.#file?.sync();
     await this.#close();
-    return { kind: 'file', path: this.#path, sha256: this.#hash.digest() };
+    return { kind: 'file', path: this.#path, sha256: (this.#hash ?? createHash('sha256')).digest() };
   }
 
   /** Many large messages at once must not take the room that is kept for those that leave. */
-  async #append(file: FileHandle, octets: Buffer): Promise<void> {
+  async #toFile(): Promise<void> {
+    if (this.#held === 0) return;
+    const octets = Buffer.concat(this.#chunks, this.#held);
+    this.#forget();
+    if (!this.#file) {
+      this.#file = await open(this.#path, 'wx', 0o600);
+      this.#hasFile = true;
+      this.#hash = createHash('sha256');
+    }
     this.#unlooked -= octets.length;
     if (this.#unlooked < 0) {
       if (roomOn(this.#path) < octets.length)
         throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' });
       this.#unlooked = LOOK_EVERY;
     }
-    this.#hash.update(octets);
-    await file.appendFile(octets);
+    this.#hash?.update(octets);
+    await this.#file.appendFile(octets);
   }
 
   /** Forgets the message. A file that the store has taken to another place stays there. Never rejects. */
   async discard(): Promise<void> {
     this.#forget();
+    if (!this.#hasFile) return;
     await this.#close().catch(() => undefined);
-    if (this.#hasFile) await rm(this.#path, { force: true }).catch(() => undefined);
+    await unlink(this.#path).catch(() => undefined);
   }
 
   #forget(): void {

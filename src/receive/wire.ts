@@ -5,15 +5,19 @@
  * end is content, or a command line that is refused; so nobody can hide a second message in a first one. Where the
  * network cut the octets into pieces changes nothing.
  */
-import { SMTPStream } from 'smtp-server/lib/smtp-stream.js';
 
 /** What a command line may be wrong with, apart from what it says. */
 export type LineFault = 'bare-newline' | 'control' | 'too-long' | 'tls';
 
-/** `next` must be called once for each line, when the following one may come. */
+/** Called from `run`, in the order of what was read. Each of them may `hold`, `close` or begin content. */
 export interface WireHandlers {
-  readonly command: (line: Buffer, next: () => void) => void;
-  readonly fault: (fault: LineFault, next: () => void) => void;
+  /** A line without its CRLF. */
+  readonly command: (line: Buffer) => void;
+  readonly fault: (fault: LineFault) => void;
+  /** A part of the content, its dots taken away; never empty. */
+  readonly content: (octets: Buffer) => void;
+  /** The content is complete. */
+  readonly contentEnd: () => void;
 }
 
 /** Octets in a command line: 512, and what ENVID, ORCPT and long addresses add (RFC 3461 §4, RFC 6531 §3.4). */
@@ -38,105 +42,117 @@ const CRLF_DOT = Buffer.from('\r\n.');
  */
 type Place = 'text' | 'cr' | 'start' | 'dot' | 'dot-cr';
 
-export class Wire extends SMTPStream {
+export class Wire {
   readonly #handlers: WireHandlers;
-  #held: Buffer = NONE;
+  /** What was not handled yet: a command line without its end, or whatever came while the wire was held. */
+  #rest: Buffer = NONE;
+  #state: 'commands' | 'content' | 'closed' = 'commands';
+  #held = false;
   #place: Place = 'start';
 
   constructor(handlers: WireHandlers) {
-    super();
     this.#handlers = handlers;
   }
 
-  override startDataMode(): ReturnType<SMTPStream['startDataMode']> {
-    this.#place = 'start';
-    return super.startDataMode();
+  /** Octets wait here for `release`, so that no more should be taken from the network. */
+  get isFull(): boolean {
+    return this.#held && this.#rest.length > 0;
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding | 'buffer', next: (error?: Error | null) => void): void {
-    if (this.isClosed) next();
-    else if (this._dataMode) this.#content(chunk, next);
-    else this.#commands(chunk, next);
+  /** Adds octets from the network. They are handled by the next `run`. */
+  add(octets: Buffer): void {
+    if (this.#state === 'closed') return;
+    this.#rest = this.#rest.length > 0 ? Buffer.concat([this.#rest, octets]) : octets;
   }
 
-  /**
-   * Goes on behind a message. The library forgets the way on after it has taken it, and with it that of a second
-   * message that was pipelined behind the first.
-   */
-  override continue(): void {
-    const go = this._continueCallback;
-    this._continueCallback = false;
-    if (typeof go === 'function') go();
-  }
-
-  /** A line that its client never ended is no command. */
-  override _flushData(): void {
-    this.#held = NONE;
-  }
-
-  #commands(chunk: Buffer, next: () => void): void {
-    let rest = this.#held.length > 0 ? Buffer.concat([this.#held, chunk]) : chunk;
-    this.#held = NONE;
-    let lines = 0;
-    const go = (): void => {
-      while (!this.isClosed && !this._dataMode) {
-        if (rest[0] === TLS_HANDSHAKE) {
-          this.#handlers.fault('tls', next);
-          return;
-        }
-        const end = rest.indexOf(LF);
-        if ((end < 0 ? rest.length : end) > LINE_OCTETS) {
-          this.#handlers.fault('too-long', next);
-          return;
-        }
-        if (end < 0) {
-          this.#held = Buffer.from(rest);
+  /** Handles what there is. True when it stopped only for others to have their turn, and wants to go on. */
+  run(): boolean {
+    for (let lines = 0; !this.#held && this.#rest.length > 0; ) {
+      switch (this.#state) {
+        case 'closed':
+          return false;
+        case 'content':
+          this.#content();
           break;
-        }
-        const line = rest.subarray(0, end);
-        rest = rest.subarray(end + 1);
-        let inside = true;
-        let answered = false;
-        this.#oneLine(line, () => {
-          answered = true;
-          if (!inside) go();
-        });
-        inside = false;
-        if (!answered) return;
-        if (++lines % LINES_AT_ONCE === 0) {
-          setImmediate(go);
-          return;
-        }
+        case 'commands':
+          if (lines++ === LINES_AT_ONCE) return true;
+          if (!this.#command()) return false;
+          break;
       }
-      if (this._dataMode && !this.isClosed) this.#content(rest, next);
-      else next();
-    };
-    go();
+    }
+    return false;
   }
 
-  #oneLine(line: Buffer, next: () => void): void {
-    const command = line.subarray(0, -1);
-    if (line.at(-1) !== CR) this.#handlers.fault('bare-newline', next);
-    else if (command.some((octet) => octet < 0x20 || octet === 0x7f)) this.#handlers.fault('control', next);
-    else this.#handlers.command(command, next);
+  /** Nothing more is handled until `release`. */
+  hold(): void {
+    this.#held = true;
   }
 
-  #content(chunk: Buffer, next: () => void): void {
+  release(): void {
+    this.#held = false;
+  }
+
+  /** What follows is the content of a message. */
+  startContent(): void {
+    this.#state = 'content';
+    this.#place = 'start';
+  }
+
+  /** Forgets what it has, and handles nothing any more. */
+  close(): void {
+    this.#state = 'closed';
+    this.#rest = NONE;
+  }
+
+  /** Asked where a handler may have closed it just now. */
+  #isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /** False when no whole line is there. */
+  #command(): boolean {
+    const rest = this.#rest;
+    if (rest[0] === TLS_HANDSHAKE) {
+      this.close();
+      this.#handlers.fault('tls');
+      return false;
+    }
+    const end = rest.indexOf(LF);
+    if ((end < 0 ? rest.length : end) > LINE_OCTETS) {
+      this.close();
+      this.#handlers.fault('too-long');
+      return false;
+    }
+    if (end < 0) {
+      // A copy: the few octets must not keep the whole block.
+      this.#rest = Buffer.from(rest);
+      return false;
+    }
+    this.#rest = end + 1 < rest.length ? rest.subarray(end + 1) : NONE;
+    if (rest[end - 1] !== CR) this.#handlers.fault('bare-newline');
+    else if (hasControl(rest, end - 1)) this.#handlers.fault('control');
+    else this.#handlers.command(rest.subarray(0, end - 1));
+    return true;
+  }
+
+  #content(): void {
+    const octets = this.#rest;
     const pieces: Buffer[] = [];
     let at = 0;
-    while (at < chunk.length) {
-      const octet = chunk[at];
+    let isEnd = false;
+    while (at < octets.length && !isEnd) {
+      const octet = octets[at];
       switch (this.#place) {
         case 'text': {
-          const found = chunk.indexOf(CRLF_DOT, at);
-          const until = found < 0 ? chunk.length : found + 2;
-          pieces.push(chunk.subarray(at, until));
-          this.#place = found < 0 ? placeAfter(chunk.subarray(at)) : 'dot';
+          const found = octets.indexOf(CRLF_DOT, at);
+          const until = found < 0 ? octets.length : found + 2;
+          pieces.push(octets.subarray(at, until));
+          this.#place = found < 0 ? placeAfter(octets, at) : 'dot';
           at = found < 0 ? until : until + 1;
           break;
         }
         case 'cr':
-          pieces.push(chunk.subarray(at, at + 1));
+          pieces.push(octets.subarray(at, at + 1));
           this.#place = octet === LF ? 'start' : octet === CR ? 'cr' : 'text';
           at++;
           break;
@@ -149,37 +165,36 @@ export class Wire extends SMTPStream {
           if (octet === CR) at++;
           break;
         case 'dot-cr':
-          if (octet === LF) {
-            this._endDataMode(Buffer.concat(pieces), chunk.subarray(at + 1), next);
-            return;
+          isEnd = octet === LF;
+          if (isEnd) {
+            at++;
+          } else {
+            // The dot stood before a line that begins with CR.
+            pieces.push(CRLF_DOT.subarray(0, 1));
+            this.#place = 'cr';
           }
-          // The dot stood before a line that begins with CR.
-          pieces.push(CRLF_DOT.subarray(0, 1));
-          this.#place = 'cr';
           break;
       }
     }
-    this.#pass(pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces), next);
-  }
-
-  /** Hands content on, and takes no more from the network until it was taken. */
-  #pass(content: Buffer, next: () => void): void {
-    const stream = this._dataStream;
-    if (content.length === 0 || !stream?.writable || stream.write(content) || stream.destroyed) {
-      next();
-      return;
-    }
-    const ready = (): void => {
-      stream.off('drain', ready);
-      stream.off('close', ready);
-      next();
-    };
-    stream.on('drain', ready);
-    stream.on('close', ready);
+    this.#rest = at < octets.length ? octets.subarray(at) : NONE;
+    if (isEnd) this.#state = 'commands';
+    const [first] = pieces;
+    if (first) this.#handlers.content(pieces.length === 1 ? first : Buffer.concat(pieces));
+    if (isEnd && !this.#isClosed()) this.#handlers.contentEnd();
   }
 }
 
-function placeAfter(text: Buffer): Place {
-  if (text.at(-1) === CR) return 'cr';
-  return text.at(-1) === LF && text.at(-2) === CR ? 'start' : 'text';
+/** Whether there is an octet among the first ones that no command has. */
+function hasControl(octets: Buffer, until: number): boolean {
+  for (let i = 0; i < until; i++) {
+    const octet = octets[i] ?? 0;
+    if (octet < 0x20 || octet === 0x7f) return true;
+  }
+  return false;
+}
+
+function placeAfter(octets: Buffer, from: number): Place {
+  const last = octets.length - 1;
+  if (octets[last] === CR) return 'cr';
+  return octets[last] === LF && last > from && octets[last - 1] === CR ? 'start' : 'text';
 }

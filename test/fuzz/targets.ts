@@ -73,36 +73,32 @@ const smtp = fc
   )
   .map((parts) => Buffer.concat(parts));
 
+const NOTHING = Buffer.alloc(0);
+
 /** Commands, faults and whole messages in the order in which they were read. */
 async function conversationIn(parts: readonly Buffer[]): Promise<string> {
   const read: string[] = [];
+  let content: Buffer[] = [];
   const wire: Wire = new Wire({
-    command: (line, next) => {
+    command: (line) => {
       read.push(`command ${line.toString('latin1')}`);
-      if (line.toString() === 'DATA') {
-        const content: Buffer[] = [];
-        const stream = wire.startDataMode();
-        stream.on('data', (chunk: Buffer) => content.push(chunk));
-        stream.once('end', () => {
-          read.push(`message ${Buffer.concat(content).toString('latin1')}`);
-          wire.continue();
-        });
-      }
-      next();
+      if (line.toString() === 'DATA') wire.startContent();
     },
-    fault: (fault, next) => {
-      read.push(`fault ${fault}`);
-      // Here a session hangs up.
-      if (fault === 'tls' || fault === 'too-long') wire.isClosed = true;
-      next();
+    fault: (fault) => read.push(`fault ${fault}`),
+    content: (octets) => content.push(octets),
+    contentEnd: () => {
+      read.push(`message ${Buffer.concat(content).toString('latin1')}`);
+      content = [];
+      // Here a session stores it, while more may come.
+      wire.hold();
+      setImmediate(() => wire.release());
     },
   });
-  for (const part of parts) wire.write(part);
   const breathe = () => new Promise((resolve) => setImmediate(resolve));
-  while (wire.writableLength > 0) await breathe();
-  // For the end of a message that came last.
-  await breathe();
-  await breathe();
+  for (const part of [...parts, NOTHING]) {
+    wire.add(part);
+    while (wire.run() || wire.isFull) await breathe();
+  }
   return read.join('\n');
 }
 

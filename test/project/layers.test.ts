@@ -11,7 +11,6 @@ const STAGES = ['receive', 'queue', 'route', 'policy', 'deliver', 'sign', 'repor
 
 /** Which folders may import a library. */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
-  'smtp-server': ['receive'],
   nodemailer: ['deliver'],
   'dns-packet': ['route'],
   'better-sqlite3': ['queue'],

@@ -138,6 +138,51 @@ describe('clients that are slow', () => {
   });
 });
 
+describe('clients that pipeline', () => {
+  test('commands of one packet are answered in one packet, in their order', async () => {
+    await open();
+    const client = await fixture.greeted();
+    const packets: string[] = [];
+    client.socket.on('data', (octets) => packets.push(octets.toString('latin1')));
+    await client.say('MAIL FROM:<a@a.test>', 'RCPT TO:<b@b.test>', 'RCPT TO:<bad>', 'DATA');
+    expect(packets).toEqual([
+      expect.stringMatching(/^250 2\.1\.0 .*\r\n250 2\.1\.5 .*\r\n501 5\.1\.3 .*\r\n354 .*\r\n$/),
+    ]);
+  });
+
+  test('what comes behind a message, before it is answered, is done after it', async () => {
+    await open();
+    const client = await fixture.greeted();
+    const message = 'MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nx\r\n.\r\n';
+    client.raw(`${message.repeat(3)}QUIT\r\n`);
+    for (let i = 0; i < 3; i++) {
+      for (const code of [250, 250, 354, 250]) expect(await client.reply()).toMatchObject({ code });
+    }
+    expect(await client.reply()).toMatchObject({ code: 221 });
+    await client.closed();
+    expect(fixture.accepted).toHaveLength(3);
+  });
+
+  test('a client that never reads is not listened to for ever', async () => {
+    await open({ limits: { idleMs: 500 } });
+    const client = await fixture.greeted();
+    const { socket } = client;
+    socket.pause();
+    // Each message has its reply, so that nothing but the replies themselves stops it.
+    const message = `MAIL FROM:<a@a.test>\r\n${'RCPT TO:<bad>\r\n'.repeat(200)}RCPT TO:<b@b.test>\r\nDATA\r\n.\r\n`;
+    let taken = 0;
+    socket.on('error', () => undefined);
+    for (; taken < 2000 && !socket.writableNeedDrain; taken++) {
+      client.raw(message);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(taken).toBeLessThan(2000);
+    // The server gives it up in the end, with all that it had not read.
+    socket.resume();
+    await until(() => socket.closed);
+  });
+});
+
 describe('clients that talk nonsense', () => {
   test('HTTP is refused, and nothing of its body is a command', async () => {
     await open();

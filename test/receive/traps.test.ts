@@ -1,4 +1,4 @@
-/** The traps of smtp-server that are known, each shown to be closed on a real connection. */
+/** What servers for SMTP are known to let through, each shown to be closed on a real connection. */
 import { afterEach, describe, expect, test } from 'vitest';
 import type { SmtpClient } from '../support/smtp-client.ts';
 import { type Changes, contentOf, type Fixture, start } from './fixture.ts';
@@ -14,7 +14,7 @@ async function greeted(changes: Changes = {}): Promise<SmtpClient> {
 const codes = (replies: readonly { readonly code: number; readonly status: string }[]): string[] =>
   replies.map(({ code, status }) => `${code} ${status}`.trim());
 
-describe('what smtp-server would let through', () => {
+describe('what others let through', () => {
   test('trap 1 bare CR, bare LF and NUL do not reach the store; a long line is bounded', async () => {
     const client = await greeted();
     expect(await client.send('a@a.test', ['b@b.test'], 'Subject: x\r\n\r\na\rb\nc\r\n')).toMatchObject({ code: 250 });
