@@ -56,6 +56,11 @@ export async function chainOfThree(
   return { leaf, root };
 }
 
+/** An authority of the kind that everybody believes, for the world of one lab. */
+export function publicAuthority(): Promise<Identity> {
+  return make({ ...validNow(), commonName: 'Lab Public Authority', names: [], issuer: null, authority: true });
+}
+
 /** A certificate straight under an authority of ours, with a common name and any names besides. */
 export function leafUnder(root: Identity, commonName: string, names: readonly string[]): Promise<Identity> {
   return make({ ...validNow(), commonName, names, issuer: root, authority: false });

@@ -6,13 +6,14 @@
  * that several labs can run at once.
  */
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chainOfThree, type Identity, selfSigned, tlsaFor } from './certificates.ts';
+import { chainOfThree, type Identity, leafUnder, publicAuthority, selfSigned, tlsaFor } from './certificates.ts';
 import { type LabDns, type LabZone, startDns } from './dns.ts';
 import { type Contact, type Mail, type MailHost, type Moment, type Mood, startHost } from './host.ts';
-import { type Destination, type HostEntry, WORLD } from './world.ts';
+import { type PolicyHost, startPolicyHost } from './policy-host.ts';
+import { type Destination, type HostEntry, type PublishedSts, WORLD } from './world.ts';
 
 export interface Lab {
   readonly dns: LabDns;
@@ -22,6 +23,13 @@ export interface Lab {
   readonly resolver: {
     readonly address: string;
     readonly probe: { readonly signed: string; readonly bogus: readonly string[] };
+  };
+  /** What a relay must be told to find and believe the policies of MTA-STS here. */
+  readonly web: {
+    /** Port of `https://mta-sts.DOMAIN/`. */
+    readonly port: number;
+    /** File with the authority that everybody here believes, as PEM. */
+    readonly ca: string;
   };
   readonly world: readonly Destination[];
   /** The second octet of all addresses of this lab: `127.B.0.0/24`. */
@@ -37,6 +45,10 @@ export interface Lab {
   readonly replaceCertificate: (host: string) => Promise<Identity>;
   /** Replaces the TLSA records of the host: lines such as `3 1 1 ab…`; by default the 3 1 1 of its present key. */
   readonly publishTlsa: (host: string, records?: readonly string[]) => Promise<void>;
+  /** Publishes another MTA-STS policy for a domain of the world; null takes its TXT record away. */
+  readonly publishSts: (domain: string, sts: PublishedSts | null) => Promise<void>;
+  /** How often the MTA-STS policy of a domain was fetched. */
+  readonly stsFetches: (domain: string) => number;
   readonly stop: () => Promise<void>;
 }
 
@@ -67,12 +79,18 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
   const folder = dir ?? (await mkdtemp(join(tmpdir(), 'dane-lab-')));
   const entries = world.flatMap((destination) => destination.hosts.map((entry) => ({ destination, entry })));
   const identities = new Map<string, Identities>();
-  await Promise.all(entries.map(async ({ entry }) => identities.set(entry.name, await identitiesFor(entry))));
+  const authority = await publicAuthority();
+  const ca = join(folder, 'public-authority.pem');
+  await writeFile(ca, authority.chain);
+  await Promise.all(
+    entries.map(async ({ entry }) => identities.set(entry.name, await identitiesFor(entry, authority))),
+  );
   const names = entries.map(({ entry }) => entry.name);
 
   const hosts: MailHost[] = [];
+  let web: PolicyHost | null = null;
   const stop = async (dns: LabDns | null): Promise<void> => {
-    await Promise.all(hosts.map((host) => host.stop()));
+    await Promise.all([...hosts, ...(web ? [web] : [])].map((host) => host.stop()));
     await dns?.close();
     if (dir === undefined) await rm(folder, { recursive: true, force: true });
   };
@@ -81,8 +99,22 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
     const published = new Map<string, readonly string[]>();
     for (const { entry } of entries) published.set(entry.name, recordsFor(entry, get(identities, entry.name)));
     const addressOf = (host: string): string => `127.${place.block}.0.${names.indexOf(host) + 1}`;
+    const policyHost = await startPolicyHost(authority, `127.${place.block}.0.${POLICY_HOST}`);
+    web = policyHost;
+    const policies = new Map<string, PublishedSts>();
+    const serve = async (domain: string, sts: PublishedSts): Promise<void> => {
+      policies.set(domain, sts);
+      await policyHost.serve(domain, policyText(sts), sts.serving);
+    };
+    for (const { domain, sts } of world) if (sts) await serve(domain, sts);
     const zoneOf = (destination: Destination): LabZone =>
-      zoneFor(destination, { port: place.port, addressOf, published: (host) => get(published, host) });
+      zoneFor(destination, {
+        port: place.port,
+        addressOf,
+        published: (host) => get(published, host),
+        web: policyHost.address,
+        sts: policies.get(destination.domain) ?? null,
+      });
 
     const ownZones = Object.fromEntries(world.map((destination) => [destination.domain, zoneOf(destination)]));
     const identity = (name: string): Identity => get(identities, name).host;
@@ -102,6 +134,7 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
     return {
       dns,
       ...place,
+      web: { port: policyHost.port, ca },
       world,
       resolver: {
         address: `${dns.server.address}:${dns.server.port}`,
@@ -119,6 +152,14 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
         return host;
       },
       publishTlsa,
+      publishSts: async (domain, sts) => {
+        const destination = world.find((each) => each.domain === domain);
+        if (!destination) throw new Error(`the lab has no domain ${domain}`);
+        if (sts) await serve(domain, sts);
+        else policies.delete(domain);
+        await dns.setZone(domain, zoneOf(destination));
+      },
+      stsFetches: policyHost.asked,
       stop: () => stop(dns),
     };
   } catch (error) {
@@ -135,8 +176,9 @@ interface Identities {
   readonly stranger: Identity;
 }
 
-async function identitiesFor({ name, canonical, certificate }: HostEntry): Promise<Identities> {
+async function identitiesFor({ name, canonical, certificate }: HostEntry, authority: Identity): Promise<Identities> {
   const stranger = await selfSigned(name);
+  if (certificate === 'public') return { host: await leafUnder(authority, name, [name]), root: authority, stranger };
   if (certificate === 'self-signed') return { host: await selfSigned(canonical ?? name), root: null, stranger };
   const subject = certificate === 'chain-other-names' ? 'somebody-else.test' : (canonical ?? name);
   const { leaf, root } = await chainOfThree([subject], { expired: certificate === 'chain-expired' });
@@ -151,15 +193,27 @@ function recordsFor({ name, tlsa }: HostEntry, { host, root, stranger }: Identit
   });
 }
 
+/** Last octet of the address of the web server, beyond those of the mail hosts. */
+const POLICY_HOST = 250;
+
+function policyText({ mode, mx, maxAge }: PublishedSts): string {
+  const lines = ['version: STSv1', `mode: ${mode}`, ...mx.map((pattern) => `mx: ${pattern}`), `max_age: ${maxAge}`];
+  return lines.map((line) => `${line}\r\n`).join('');
+}
+
 interface ZoneFacts {
   readonly port: number;
   readonly addressOf: (host: string) => string;
   readonly published: (host: string) => readonly string[];
+  /** Address of the web server. */
+  readonly web: string;
+  readonly sts: PublishedSts | null;
 }
 
-function zoneFor({ dnssec, hosts }: Destination, { port, addressOf, published }: ZoneFacts): LabZone {
+function zoneFor({ dnssec, hosts }: Destination, { port, addressOf, published, web, sts }: ZoneFacts): LabZone {
   // TTL 0: what is put right in DNS is seen by the next question.
   const records = hosts.length === 0 ? ['@ 0 MX 0 .'] : [];
+  if (sts) records.push(`_mta-sts 0 TXT "v=STSv1; id=${sts.id};"`, `mta-sts 0 A ${web}`);
   const forged: string[] = [];
   for (const { name, preference, canonical, tlsaForged } of hosts) {
     const end = canonical ?? name;

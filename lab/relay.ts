@@ -55,7 +55,7 @@ export interface CommandResult {
 }
 
 export interface RelayOptions {
-  readonly lab: Pick<Lab, 'resolver' | 'port'>;
+  readonly lab: Pick<Lab, 'resolver' | 'port'> & Partial<Pick<Lab, 'web'>>;
   /** Folder for configuration, certificates and state. */
   readonly dir: string;
   /** Keys that replace those of the configuration made here. */
@@ -90,7 +90,7 @@ export async function startRelay({ lab, dir, config = {}, env = {}, by = [] }: R
     certificate: { cert: certificate, key: join(dir, 'relay.key') },
     clients: [{ name: 'legacy', networks: ['127.0.0.0/8'], pins: [pinOf(own)], tls: 'required' }],
     resolver: lab.resolver,
-    delivery: { port: lab.port },
+    delivery: { port: lab.port, ...(lab.web && { ca: lab.web.ca, mtaStsPort: lab.web.port }) },
     queue: { retry: ['2s', '1h'] },
     admin: { listen: `127.0.0.1:${await freePort()}` },
     ...config,

@@ -6,6 +6,7 @@
  */
 import type { ReasonCode } from '../src/model/reasons.ts';
 import type { Mood } from './host.ts';
+import type { Serving } from './policy-host.ts';
 
 /** What certificate a host presents. */
 export type CertificateKind =
@@ -16,7 +17,9 @@ export type CertificateKind =
   /** The same, but the time of the leaf is over. */
   | 'chain-expired'
   /** The same, but the leaf is for other names. */
-  | 'chain-other-names';
+  | 'chain-other-names'
+  /** One for the host's own name under the authority that everybody in the lab believes. */
+  | 'public';
 
 /** One TLSA record: its three numbers, and which certificate it is made from. */
 export interface PublishedTlsa {
@@ -37,6 +40,17 @@ export interface HostEntry {
   readonly canonical?: string;
   /** True when the lab only gives it a name, an address and a certificate: some other program listens there. */
   readonly elsewhere?: boolean;
+}
+
+/** The MTA-STS policy of a domain. */
+export interface PublishedSts {
+  /** Version, as the TXT record has it. */
+  readonly id: string;
+  readonly mode: 'enforce' | 'testing' | 'none';
+  readonly mx: readonly string[];
+  /** Seconds. */
+  readonly maxAge: number;
+  readonly serving: Serving;
 }
 
 /** What must become of one plain message to this destination. */
@@ -60,6 +74,7 @@ export interface Destination {
   readonly dnssec: 'signed' | 'unsigned' | 'bogus';
   /** Empty for a null MX (RFC 7505). */
   readonly hosts: readonly HostEntry[];
+  readonly sts?: PublishedSts;
   readonly expect: Expectation;
 }
 
@@ -77,6 +92,11 @@ export function goodHost(domain: string, changes: Partial<HostEntry> = {}): Host
     tlsa: [OWN_KEY],
     ...changes,
   };
+}
+
+/** A policy that enforces, lists `mx.DOMAIN` and is served as it should be. */
+export function goodSts(domain: string, changes: Partial<PublishedSts> = {}): PublishedSts {
+  return { id: '1', mode: 'enforce', mx: [`mx.${domain}`], maxAge: 604_800, serving: 'well', ...changes };
 }
 
 type Story = Pick<Destination, 'tells' | 'because'>;
