@@ -35,6 +35,7 @@ function asJson(lab: Lab): object {
     resolver: lab.resolver,
     anchorFile: lab.dns.anchorFile,
     port: lab.port,
+    web: lab.web,
     destinations: lab.world.map(({ domain, tells, dnssec, hosts, expect }) => ({
       domain,
       tells,
@@ -65,7 +66,7 @@ function inWords(lab: Lab): string[] {
     `  ./dane-relay explain wrong-certificate.test --connect ${options}`,
     'Or let a relay of your own live in it, with this in its configuration:',
     `  resolver: ${JSON.stringify(resolver)}`,
-    `  delivery: { port: ${port} }`,
+    `  delivery: { port: ${port}, ca: ${lab.web.ca}, mtaStsPort: ${lab.web.port} }`,
     '',
     ...HELP,
   ];
