@@ -54,6 +54,7 @@ export function decisionTable(insecureMx: InsecureMx): string {
         host: { name: HOST, preference: 10, unusable: null },
         location,
         tlsa,
+        sts: null,
       });
       const asks = (tls: TlsRule): boolean => asksForTlsa(insecureMx)(facts(tls, null));
       const findings = RULES.some(asks) ? Object.entries(TLSA) : [['not asked for', null] as const];

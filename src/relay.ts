@@ -3,6 +3,7 @@
  *
  *   destination   what does the operator's table say?              design: first match wins
  *   route         which hosts take mail for the domain?            RFC 5321 §5.1, RFC 7505
+ *   findSts       what does the domain demand by MTA-STS?           RFC 8461 §5.1
  *   locate        where is the host, and is that signed?           RFC 7672 §2.2.2
  *   findTlsa      what does it publish, under which name?          RFC 7672 §2.2.3
  *   decide        how must it prove itself before it gets mail?    RFC 7672 §2.2
@@ -19,6 +20,7 @@ import type { MailEvent } from './model/events.ts';
 import { type Batch, TLS_REPORTER } from './model/message.ts';
 import { type ReasonCode, whatNext } from './model/reasons.ts';
 import type { Location, MailHost, MxFacts, NextHop, Route, Trouble } from './model/route.ts';
+import type { StsFindings } from './model/sts.ts';
 import {
   type Destination,
   type HostFacts,
@@ -35,6 +37,8 @@ export interface Lookups {
   /** Why the resolver cannot be believed, in words; null while it proves that it validates. */
   readonly resolverDoubt: () => string | null;
   readonly route: (nextHop: NextHop) => Promise<Route>;
+  /** null where it does not matter. */
+  readonly findSts: (destination: Destination) => Promise<StsFindings | null>;
   readonly locate: (hostName: string) => Promise<Location>;
   /** Whether TLSA may be asked for at all, given what is known of the MX and the address answers. */
   readonly asksForTlsa: (facts: HostFacts) => boolean;
@@ -67,6 +71,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
     return forEveryone(batch, way.trouble, factsOf(way.mx, null, null));
   }
 
+  const sts = await stages.findSts(destination);
   const troubles = new Map<Trouble, Partial<MailEvent>>();
   const note = (trouble: Trouble, facts: Partial<MailEvent>): void => {
     troubles.set(trouble, facts);
@@ -75,7 +80,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
   let visits = 0;
   for (const host of way.hosts) {
     if (visits >= VISITS_AT_MOST) break;
-    const plan = await planHost(destination, way.mx, host, stages);
+    const plan = await planHost(destination, way.mx, host, sts, stages);
     const { policy } = plan;
     if (policy.kind === 'skip') {
       tell({ plan, dialled: null, trouble: policy.trouble });
@@ -120,10 +125,11 @@ export async function planHost(
   destination: Destination,
   mx: MxFacts,
   host: MailHost,
+  sts: StsFindings | null,
   { locate, asksForTlsa, findTlsa, decide }: Lookups,
 ): Promise<HostPlan> {
   const plan = (facts: HostFacts): HostPlan => ({ ...facts, policy: decide(facts) });
-  const known: HostFacts = { destination, mx, host, location: null, tlsa: null };
+  const known: HostFacts = { destination, mx, host, location: null, tlsa: null, sts };
   if (host.unusable) return { ...known, policy: { kind: 'skip', trouble: { host: host.name, ...host.unusable } } };
   if (destination.nextHop.kind === 'literal') {
     return plan({ ...known, location: { kind: 'found', addresses: [host.name], dnssec: 'insecure', bases: [] } });
@@ -154,7 +160,18 @@ function isPermanent({ code, status }: Trouble): boolean {
 }
 
 /** From what an administrator most needs to hear to what says least. Codes that are not named come in between. */
-const LOUDEST: readonly string[] = ['tlsa-', 'dane-only-', 'starttls-', 'tls-', 'greeting-', 'ehlo-', 'loop-to-self'];
+const LOUDEST: readonly string[] = [
+  'tlsa-',
+  'dane-only-',
+  'webpki-',
+  'pin-',
+  'sts-',
+  'starttls-',
+  'tls-',
+  'greeting-',
+  'ehlo-',
+  'loop-to-self',
+];
 const FAINTEST: readonly string[] = ['connect-failed', 'own-host', 'host-without-address'];
 
 function rank(code: ReasonCode): number {
@@ -174,10 +191,17 @@ function factsOf(mx: MxFacts, plan: HostPlan | null, connection: ConnectionFacts
   return {
     dnssec: { mx: mx.dnssec, address, tlsa: plan?.tlsa?.dnssec ?? null },
     ...(plan && { policy: plan.policy.kind }),
+    ...stsFactsOf(plan?.sts ?? null),
     ...(connection && { verdict: connection.verdict }),
     ...(connection?.tls && { tls: connection.tls }),
     ...(connection?.record && { record: connection.record }),
   };
+}
+
+function stsFactsOf(sts: StsFindings | null): Pick<MailEvent, 'sts'> {
+  if (sts === null || (sts.kind === 'none' && sts.failure === null)) return {};
+  const failure = sts.failure && { failure: sts.failure.type };
+  return { sts: sts.kind === 'none' ? { mode: null, ...failure } : { mode: sts.policy.mode, id: sts.id, ...failure } };
 }
 
 function forEveryone(batch: Batch, trouble: Trouble, log: Partial<MailEvent>): readonly Outcome[] {

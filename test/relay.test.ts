@@ -80,6 +80,7 @@ async function journey(change: Partial<Day>): Promise<string> {
     }),
     resolverDoubt: () => (day.resolverTrusted ? null : 'it does not validate'),
     route: async () => (day.route === 'two hosts' ? twoHosts : day.route),
+    findSts: async () => null,
     locate: async (name) => {
       steps.push(`locate ${name}`);
       return day.location[name] ?? { kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] };
@@ -271,7 +272,8 @@ describe('what is told of TLS sessions', () => {
         destination: (domain) => ({ tls: 'dane', pins: [], nextHop: { kind: 'domain', domain, port: 25 } }),
         resolverDoubt: () => null,
         route: async () => twoHosts,
-        locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
+        findSts: async () => null,
+    locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
         asksForTlsa: () => false,
         findTlsa: () => Promise.reject(new Error('nobody asks')),
         decide: ({ host: { name }, destination: { tls } }) =>
@@ -315,7 +317,8 @@ describe('what is told of TLS sessions', () => {
         destination: (domain) => ({ tls: 'dane-only', pins: [], nextHop: { kind: 'domain', domain, port: 25 } }),
         resolverDoubt: () => 'it does not validate',
         route: async () => twoHosts,
-        locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
+        findSts: async () => null,
+    locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
         asksForTlsa: ({ destination: { tls } }) => tls !== 'may',
         findTlsa: () => Promise.reject(new Error('nobody asks')),
         decide: decide('dane'),

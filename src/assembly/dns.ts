@@ -19,8 +19,10 @@ type Heard = NonNullable<ResolverOptions['onAnswer']>;
 
 export interface Dns {
   readonly trust: Trust;
+  /** Answers that are believed only while the resolver proves that it validates. */
+  readonly resolve: Resolve;
   /** What has to be known of a domain, as this configuration wants it. Its resolver is the one that is open. */
-  readonly lookups: (config: Config) => Lookups;
+  readonly lookups: (config: Config) => Omit<Lookups, 'findSts'>;
 }
 
 /**
@@ -40,7 +42,8 @@ export async function openDns(config: Config, dir: string, log: Logger, parts: P
   };
   const probe = { resolve: resolver.resolveAfresh, signed, bogus, clock: systemClock, onChange };
   const trust = parts.opened(createTrust(probe), ({ close }) => close());
-  return { trust, lookups: (wishes) => lookupsFor(wishes, vouchedFor(resolver.resolve, trust), trust) };
+  const resolve = vouchedFor(resolver.resolve, trust);
+  return { trust, resolve, lookups: (wishes) => lookupsFor(wishes, resolve, trust) };
 }
 
 /**
@@ -66,7 +69,7 @@ async function openUnbound({ anchor, include }: Managed, dir: string, log: Logge
   return parts.opened(await startUnbound({ dir, log, ...files }), (unbound) => unbound.close());
 }
 
-function lookupsFor(config: Config, resolve: Resolve, trust: Trust): Lookups {
+function lookupsFor(config: Config, resolve: Resolve, trust: Trust): Omit<Lookups, 'findSts'> {
   const { delivery } = config;
   const locate = createLocator({ resolve });
   const judge = decide(delivery.insecureMx);

@@ -15,6 +15,7 @@ import { UnboundUnavailable } from '../route/unbound.ts';
 import { createParts } from '../shared/parts.ts';
 import { openDeliverer } from './delivery.ts';
 import { openDns } from './dns.ts';
+import { openSts } from './sts.ts';
 
 /** How long `explain` waits for each word of a host: somebody is watching. */
 const EXPLAIN_PATIENCE_MS = 15_000;
@@ -35,7 +36,7 @@ export const openExplainer: OpenExplainer = async (options) => {
     const asked: Lookup[] = [];
     // What is wrong with the resolver stands in the answer; the log would say it a second time.
     const quiet = { ...log, error: () => {} };
-    const { trust, lookups } = await openDns(config, dir, quiet, parts, (question, answer) => {
+    const { trust, resolve, lookups } = await openDns(config, dir, quiet, parts, (question, answer) => {
       asked.push({
         ...question,
         dnssec: dnssecOf(answer),
@@ -48,7 +49,7 @@ export const openExplainer: OpenExplainer = async (options) => {
     const deliverer = openDeliverer(config, noBody, EXPLAIN_PATIENCE_MS, log, parts);
     return {
       kind: 'open',
-      lookups: lookups(config),
+      lookups: { ...lookups(config), findSts: openSts(config.state, 'read', resolve, quiet, parts)(config) },
       dial: async (target) => {
         const { chain, ...seen } = await deliverer.dial(target);
         return { ...seen, chain: chain.map(summarize) };

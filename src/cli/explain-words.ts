@@ -2,7 +2,8 @@
 import type { Dnssec } from '../model/dns.ts';
 import type { MxFacts } from '../model/route.ts';
 import { verdictOf } from '../model/verdict.ts';
-import type { ExplainedConnection, ExplainedHost, FullExplanation, Outcome } from './explain.ts';
+import { harmless } from '../shared/harmless.ts';
+import type { ExplainedConnection, ExplainedHost, ExplainedSts, FullExplanation, Outcome } from './explain.ts';
 
 /** @param colour whether the terminal shows colours */
 export function inWords(answer: FullExplanation, colour: boolean): string {
@@ -22,6 +23,7 @@ export function inWords(answer: FullExplanation, colour: boolean): string {
         extended && `EDE ${extended.code}`,
       ),
     ),
+    ...(answer.sts === null ? [] : ['', ...stsLines(answer.sts, paint)]),
     ...answer.hosts.flatMap((host) => ['', ...hostLines(host, signed, paint)]),
     '',
     row('outcome', paint(GOOD[answer.outcome], `${answer.outcome}${answer.status ? ` ${answer.status}` : ''}`)),
@@ -38,6 +40,25 @@ type Shade = 'good' | 'fair' | 'bad';
 type Paint = (shade: Shade, text: string) => string;
 
 const SHADES: Readonly<Record<Shade, number>> = { good: 32, fair: 33, bad: 31 };
+
+function stsLines({ mode, domain, id, age, maxAge, mx, why }: ExplainedSts, paint: Paint): string[] {
+  if (mode === null) return [row('mta-sts', 'no policy', why && `(${harmless(why)})`)];
+  const shade = mode === 'enforce' ? 'good' : 'fair';
+  return [
+    row('mta-sts', paint(shade, mode), `policy ${id} of ${domain}`, `fetched ${inUnits(age ?? 0)} ago, holds ${inUnits(maxAge ?? 0)}`),
+    ...(mx.length === 0 ? [] : [row('', `lists ${mx.slice(0, LISTED).join(', ')}${mx.length > LISTED ? ', …' : ''}`)]),
+    ...(why === null ? [] : [row('', paint('bad', 'nothing newer'), harmless(why))]),
+  ];
+}
+
+/** Hosts of a policy that are shown. */
+const LISTED = 8;
+
+function inUnits(seconds: number): string {
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`;
+}
 
 function hostLines(host: ExplainedHost, signed: (dnssec: Dnssec) => string, paint: Paint): string[] {
   const { tlsa, connection } = host;

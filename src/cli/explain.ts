@@ -8,6 +8,7 @@ import type { Dnssec, ExtendedError } from '../model/dns.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import type { MxFacts, Trouble } from '../model/route.ts';
 import type { HostPlan, JudgedRecord, TlsPolicy } from '../model/tls-policy.ts';
+import type { StsFindings } from '../model/sts.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { addressesOf, findWay, type Lookups, mostTelling, planHost } from '../relay.ts';
 import { domainOf, literalAddress, toDomain } from '../shared/domain-name.ts';
@@ -35,6 +36,8 @@ export interface Lookup {
 export interface Explanation {
   readonly domain: string;
   readonly mx: MxFacts;
+  /** What the domain demands by MTA-STS; null where that does not matter. */
+  readonly sts: ExplainedSts | null;
   readonly hosts: readonly ExplainedHost[];
   readonly outcome: Outcome;
   readonly status: string | null;
@@ -58,6 +61,24 @@ export type Outcome =
   | 'deferred'
   | 'bounced';
 
+export interface ExplainedSts {
+  /** Domain whose policy it is. */
+  readonly domain: string;
+  /** null where there is no policy that holds. */
+  readonly mode: 'enforce' | 'testing' | 'none' | null;
+  readonly id: string | null;
+  /** RFC 3339. */
+  readonly fetchedAt: string | null;
+  /** Seconds since then, and how many the policy holds. */
+  readonly age: number | null;
+  readonly maxAge: number | null;
+  readonly mx: readonly string[];
+  /** Why there is no policy, or nothing newer; null when all is well. */
+  readonly why: string | null;
+  /** Result type of RFC 8460 §4.3 for a policy that is announced and could not be had. */
+  readonly failure: ReasonCode | null;
+}
+
 export interface ExplainedHost {
   readonly name: string;
   readonly preference: number;
@@ -77,11 +98,13 @@ export type ExplainedConnection = ConnectionFacts & { readonly chain: readonly (
 export async function explain(domain: string, lookups: Lookups, dial: Dial | null): Promise<Explanation> {
   const destination = lookups.destination(domain);
   const way = await findWay(destination, lookups);
-  if (way.kind === 'dead-end') return { domain, mx: way.mx, hosts: [], ...ending(way.trouble) };
+  if (way.kind === 'dead-end') return { domain, mx: way.mx, sts: null, hosts: [], ...ending(way.trouble) };
+  const found = await lookups.findSts(destination);
+  const sts = found && describeSts(found, Date.now());
 
   const seen = await Promise.all(
     way.hosts.map(async (host) => {
-      const plan = await planHost(destination, way.mx, host, lookups);
+      const plan = await planHost(destination, way.mx, host, found, lookups);
       const tried = dial && plan.policy.kind !== 'skip' ? await dialInTurn(plan, plan.policy) : null;
       return { plan, tried };
     }),
@@ -99,12 +122,24 @@ export async function explain(domain: string, lookups: Lookups, dial: Dial | nul
 
   const hosts = seen.map(({ plan, tried }) => describe(plan, tried && { ...tried.connection, chain: tried.chain }));
   const winner = seen.find(({ plan, tried }) => plan.policy.kind !== 'skip' && (tried === null || !tried.trouble));
-  if (winner) return { domain, mx: way.mx, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
+  if (winner) return { domain, mx: way.mx, sts, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
   const troubles = seen.flatMap(({ plan, tried }): Trouble[] => {
     if (plan.policy.kind === 'skip') return [plan.policy.trouble];
     return tried?.trouble ? [{ host: plan.host.name, ...tried.trouble }] : [];
   });
-  return { domain, mx: way.mx, hosts, ...ending(mostTelling(troubles)) };
+  return { domain, mx: way.mx, sts, hosts, ...ending(mostTelling(troubles)) };
+}
+
+function describeSts(sts: StsFindings, now: number): ExplainedSts {
+  const { domain, failure } = sts;
+  const common = { domain, failure: failure?.type ?? null };
+  if (sts.kind === 'none') {
+    return { ...common, mode: null, id: null, fetchedAt: null, age: null, maxAge: null, mx: [], why: sts.why };
+  }
+  const { policy, id, fetchedAt } = sts;
+  const age = Math.max(0, Math.round((now - fetchedAt) / 1000));
+  const { mode, maxAge, mx } = policy;
+  return { ...common, mode, id, fetchedAt: new Date(fetchedAt).toISOString(), age, maxAge, mx, why: failure?.detail ?? null };
 }
 
 function describe(plan: HostPlan, connection: ExplainedConnection | null): ExplainedHost {

@@ -86,6 +86,8 @@ export interface Config {
     readonly insecureMx: InsecureMx;
     /** Certificates in PEM that `verify` and MTA-STS trust; null for the public ones. */
     readonly authorities: readonly string[] | null;
+    readonly mtaSts: 'on' | 'off';
+    readonly mtaStsPort: number;
     readonly connections: number;
     readonly connectionsPerHost: number;
     readonly messagesPerConnection: number;

@@ -253,6 +253,14 @@ const delivery = z.strictObject({
     unset: 'the public ones that come with Node.js (the list of Mozilla)',
     example: '/etc/ssl/certs/ca-certificates.crt',
   }),
+  mtaSts: key(choice(['on', 'off']).prefault('on'), {
+    says:
+      'Whether the MTA-STS policies of recipient domains are looked up and obeyed where DANE does not tie a host to its ' +
+      'domain. Policies are kept in the folder sts of the state.',
+  }),
+  mtaStsPort: key(number(1, 65_535).prefault(443), {
+    says: 'Port of the web servers with MTA-STS policies. On the internet it is always 443; another is for closed test networks.',
+  }),
   insecureMx: key(choice(['dane', 'encrypt', 'may']).prefault('dane'), {
     says:
       'What to do with a mail host that has TLSA records while the MX record that names it is not signed. dane: it must ' +

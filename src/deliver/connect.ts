@@ -133,7 +133,7 @@ class Approach {
   }
 
   get opened(): Opened {
-    return { localAddress: this.#connection.localAddress, greeting: this.#greeting };
+    return { localAddress: this.#connection.localAddress, greeting: this.#greeting, chain: this.chain };
   }
 
   /** @throws ConnectionFailure when the host cannot be used */

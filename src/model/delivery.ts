@@ -4,6 +4,7 @@ import type { MailEvent } from './events.ts';
 import type { Batch } from './message.ts';
 import type { ReasonCode } from './reasons.ts';
 import type { MailHost, MxFacts, NextHop, Trouble } from './route.ts';
+import type { StsSession } from './sts.ts';
 import type { Destination, HostPlan, TlsPolicy } from './tls-policy.ts';
 
 export interface TlsFacts {
@@ -100,6 +101,8 @@ export interface Opened {
   readonly localAddress: string | null;
   /** What the host called itself in its greeting, in its own words; null when it gave no greeting. */
   readonly greeting: string | null;
+  /** DER of the certificates as sent, leaf first; absent or empty without TLS. */
+  readonly chain?: readonly Buffer[];
 }
 
 /** What one address did with the batch: it answered for every recipient, or it was of no use to any. */
@@ -122,4 +125,6 @@ export interface SessionEnd {
   readonly dialled: { readonly connection: ConnectionFacts; readonly opened: Opened } | null;
   /** Why nothing was dialled; null when something was. */
   readonly trouble: Trouble | null;
+  /** How it stands under MTA-STS; null or absent where there is nothing to count. */
+  readonly sts?: StsSession | null;
 }

@@ -36,6 +36,14 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'rule-encrypt': 'de configuratie eist TLS voor deze bestemming',
   'rule-verify': 'de configuratie eist een certificaat van een vertrouwde autoriteit, op naam van de mailserver',
   'rule-pin': 'de configuratie eist dat de server een van de sleutels heeft die zij noemt',
+  'sts-enforce':
+    'het MTA-STS-beleid van het domein eist een certificaat van een vertrouwde autoriteit, op naam van de mailserver',
+  'sts-policy-fetch-error':
+    'het domein kondigt MTA-STS-beleid aan dat niet opgehaald kan worden; alleen wat er al van bekend was telt',
+  'sts-policy-invalid':
+    'het domein kondigt MTA-STS-beleid aan dat niet geldig is; alleen wat er al van bekend was telt',
+  'sts-webpki-invalid':
+    'de webserver met het MTA-STS-beleid heeft geen geldig certificaat; alleen wat er al van bekend was telt',
 
   // DNS
   'mx-lookup-failed': 'de MX-records van het domein konden niet worden opgezocht',
@@ -91,6 +99,8 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'webpki-not-trusted': 'het certificaat van de server leidt niet naar een autoriteit die deze relay vertrouwt',
   'webpki-expired': 'een certificaat op de weg naar een vertrouwde autoriteit is op dit moment niet geldig',
   'webpki-name-mismatch': 'het certificaat van de server is van een vertrouwde autoriteit, maar op andere namen',
+  'sts-mx-not-listed':
+    'het MTA-STS-beleid van het domein noemt deze mailserver niet, dus die mag geen mail krijgen',
   'pin-mismatch': 'de sleutel van de server is geen van de sleutels die in de configuratie staan',
 
   // What the remote host said

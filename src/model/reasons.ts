@@ -147,6 +147,31 @@ export const REASONS = {
     rfc: 'RFC 7435 §3',
   },
 
+  'sts-enforce': {
+    status: '2.0.0',
+    says: 'the MTA-STS policy of the domain demands a certificate from a trusted authority, for the name of the host',
+    whose: 'nobody',
+    rfc: 'RFC 8461 §5',
+  },
+  'sts-policy-fetch-error': {
+    status: '2.0.0',
+    says: 'the domain announces an MTA-STS policy that cannot be fetched, so only what was known of it before counts',
+    whose: 'recipient',
+    rfc: 'RFC 8461 §3.3',
+  },
+  'sts-policy-invalid': {
+    status: '2.0.0',
+    says: 'the domain announces an MTA-STS policy that is not valid, so only what was known of it before counts',
+    whose: 'recipient',
+    rfc: 'RFC 8461 §3.2',
+  },
+  'sts-webpki-invalid': {
+    status: '2.0.0',
+    says: 'the web server with the MTA-STS policy has no valid certificate, so only what was known before counts',
+    whose: 'recipient',
+    rfc: 'RFC 8461 §3.3',
+  },
+
   // DNS
   'mx-lookup-failed': {
     status: '4.4.3',
@@ -377,6 +402,12 @@ export const REASONS = {
     says: 'the certificate of the server is from a trusted authority, for other names',
     whose: 'recipient',
     rfc: 'RFC 8461 §4.2',
+  },
+  'sts-mx-not-listed': {
+    status: '4.7.5',
+    says: 'the MTA-STS policy of the domain does not list this mail host, so it must not be given mail',
+    whose: 'recipient',
+    rfc: 'RFC 8461 §4.1',
   },
   'pin-mismatch': {
     status: '4.7.5',

@@ -1,4 +1,5 @@
 /** What a domain demands of those who send to it by MTA-STS (RFC 8461), and what went wrong when it was looked up. */
+import type { ReasonCode } from './reasons.ts';
 
 /** A policy file, read (RFC 8461 §3.2). */
 export interface StsPolicy {
@@ -11,9 +12,9 @@ export interface StsPolicy {
   readonly lines: readonly string[];
 }
 
-/** Result types of RFC 8460 §4.3 for a policy that could not be had. */
+/** Why a policy that is announced could not be had. The reason codes are also the result types of RFC 8460 §4.3. */
 export interface StsFailure {
-  readonly type: 'sts-policy-fetch-error' | 'sts-policy-invalid' | 'sts-webpki-invalid';
+  readonly type: Extract<ReasonCode, 'sts-policy-fetch-error' | 'sts-policy-invalid' | 'sts-webpki-invalid'>;
   /** What was seen, in words; it may hold the words of strangers. */
   readonly detail: string;
 }
@@ -40,3 +41,14 @@ export type StsFindings =
       /** For the TLS report: the domain announces a policy, and it could not be had. */
       readonly failure: StsFailure | null;
     };
+
+/** How one session stands under MTA-STS, whether or not that decided anything: what a TLS report counts under `sts`. */
+export interface StsSession {
+  readonly domain: string;
+  readonly mode: 'enforce' | 'testing' | null;
+  /** The lines of the policy file and its patterns; empty where there was no policy to be had. */
+  readonly lines: readonly string[];
+  readonly mx: readonly string[];
+  /** What the policy had to object to; null for a session that it allows. */
+  readonly trouble: { readonly code: ReasonCode; readonly detail: string } | null;
+}

@@ -2,6 +2,7 @@
 import type { Dnssec } from './dns.ts';
 import type { ReasonCode } from './reasons.ts';
 import type { Location, MailHost, MxFacts, NextHop, Trouble } from './route.ts';
+import type { StsFindings } from './sts.ts';
 
 /** One TLSA record (RFC 6698 §2.1). */
 export interface TlsaRecord {
@@ -80,6 +81,8 @@ export interface HostPlan {
   readonly host: MailHost;
   readonly location: Location | null;
   readonly tlsa: TlsaFindings | null;
+  /** What MTA-STS demands of all hosts of the domain; null or absent where that does not matter. */
+  readonly sts?: StsFindings | null;
   readonly policy: TlsPolicy;
 }
 
@@ -105,6 +108,8 @@ export interface HostFacts {
   /** null as long as, or because, it was not looked up. */
   readonly location: Location | null;
   readonly tlsa: TlsaFindings | null;
+  /** null where MTA-STS does not matter. */
+  readonly sts: StsFindings | null;
 }
 
 /** The same next hop with nothing demanded of it: for mail that must not wait for TLS. */

@@ -5,7 +5,9 @@
  * Whatever was not found out, or ought to have been asked and was not, ends in `skip`: the host is not dialled.
  */
 import type { ReasonCode } from '../model/reasons.ts';
+import type { StsPolicy } from '../model/sts.ts';
 import type { HostFacts, InsecureMx, TlsaFindings, TlsPolicy } from '../model/tls-policy.ts';
+import { lists } from './sts/policy.ts';
 
 /**
  * Whether TLSA records may be asked for, now that the addresses are known. Hosts in unsigned zones are not asked:
@@ -31,7 +33,7 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => TlsPolicy 
     if (location.kind === 'absent') return skip(facts, 'host-without-address', host.name);
     if (destination.nextHop.kind === 'literal' || mx.kind === 'literal') return forLiteral(facts);
     if (destination.tls === 'may') return { kind: 'may', code: 'rule-may', sni: host.name };
-    return withRule(facts, byDane(facts));
+    return withSts(facts, withRule(facts, byDane(facts)));
   };
 
   function byDane(facts: HostFacts): TlsPolicy {
@@ -56,6 +58,29 @@ function withRule(facts: HostFacts, policy: TlsPolicy): TlsPolicy {
   const names = [...new Set([facts.host.name, sni])];
   return { kind: 'verify', code: 'rule-verify', sni, names, wholePath: !hasInsecureMx(facts), dane };
 }
+
+/**
+ * What the recipient demands by MTA-STS. It only ever adds: where DANE has failed nothing changes, and a host that DANE
+ * has tied to the domain needs no other proof (RFC 8461 §2). Behind an insecure MX, DANE proves the host and not that it
+ * is the domain's, so that both must hold. Keys that the operator has named stand for themselves.
+ */
+function withSts(facts: HostFacts, policy: TlsPolicy): TlsPolicy {
+  const { sts, host } = facts;
+  if (sts?.kind !== 'policy' || sts.policy.mode !== 'enforce') return policy;
+  if (policy.kind === 'skip' || policy.kind === 'pin') return policy;
+  const dane = policy.kind === 'dane' ? policy : policy.kind === 'verify' ? policy.dane : null;
+  if (dane?.wholePath) return policy;
+  if (!lists(sts.policy, host.name)) return skip(facts, 'sts-mx-not-listed', listedIn(sts.policy, host.name));
+  return { kind: 'sts', code: 'sts-enforce', sni: host.name, names: [host.name], wholePath: true, dane };
+}
+
+function listedIn({ mx }: StsPolicy, host: string): string {
+  const shown = mx.slice(0, LISTED_SHOWN).join(', ');
+  return `${host} is none of ${shown}${mx.length > LISTED_SHOWN ? ` and ${mx.length - LISTED_SHOWN} others` : ''}`;
+}
+
+/** Of the hosts in a policy, for people. */
+const LISTED_SHOWN = 5;
 
 /** A secure RRset is there: TLS is mandatory whether or not a record of it is usable (RFC 7672 §2.2). */
 function withTlsa(facts: HostFacts, { considered }: TlsaFindings, base: string, insecureMx: InsecureMx): TlsPolicy {

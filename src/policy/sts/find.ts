@@ -14,10 +14,20 @@
 import type { Resolve } from '../../model/dns.ts';
 import type { Logger } from '../../model/events.ts';
 import type { StsFailure, StsFindings, StsPolicy } from '../../model/sts.ts';
+import type { Destination } from '../../model/tls-policy.ts';
 import type { StsCache, StsEntry } from './cache.ts';
 import type { FetchPolicy } from './fetch.ts';
 import { readPolicy } from './policy.ts';
 import { readRecord, recordName, type StsRecord } from './record.ts';
+
+/**
+ * The domain whose policy counts: that of the recipient, or the one that a route names (RFC 8461 §3.4). Never the end of
+ * an alias, and never a parent: those could be somebody else's. Null where MTA-STS has no say.
+ */
+export function policyDomainOf({ tls, nextHop }: Destination): string | null {
+  if (tls === 'may' || nextHop.kind === 'literal') return null;
+  return nextHop.kind === 'domain' ? nextHop.domain : nextHop.host;
+}
 
 export interface StsOptions {
   readonly resolve: Resolve;
