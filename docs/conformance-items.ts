@@ -281,9 +281,15 @@ IDN-01 | RFC 5890 §2.3 | names are A-labels in lower case wherever they are use
 IDN-02 | RFC 1035 §2.3.4 | names that DNS cannot hold are refused before it is asked
 
 # MTA-STS
+STS-01 | RFC 8461 §2 | what DANE keeps back stays back, whatever the policy allows
+STS-02 | RFC 8461 §2 | a host that DANE ties to the domain is judged by DANE; what MTA-STS would object to is only counted
+STS-03 | RFC 8461 §5 | TLSA records of which none is usable: TLS is mandatory and MTA-STS applies as well
+STS-04 | RFC 8461 §4.2 | without DANE, \`enforce\` wants a listed host with a certificate that is valid for its name, by dNSName
+STS-05 | RFC 8461 §3.4 | the policy is that of the recipient domain or of the configured next hop, never of an alias or a parent
 STS-06 | RFC 8461 §4.1 | a host that the policy does not list is passed over under \`enforce\`; a wildcard stands for one label
 STS-07 | RFC 8461 §3.3 | the policy comes over HTTPS within its limits; what is known holds to its end, whatever fails; what failed rests for five minutes
 STS-08 | RFC 8461 §3.1, §3.2 | one TXT record, strings joined; the first of a repeated key counts, unknown ones do not; \`max_age\` is a year at most
+STS-09 | RFC 8689 §3 | mail for which nothing is demanded of TLS is not kept back by MTA-STS
 
 # TLS reports
 RPT-05 | RFC 8460 §4.3 | every TLS session counts once, as a success or as a failure; a kept connection is not counted again

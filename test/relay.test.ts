@@ -273,7 +273,7 @@ describe('what is told of TLS sessions', () => {
         resolverDoubt: () => null,
         route: async () => twoHosts,
         findSts: async () => null,
-    locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
+        locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
         asksForTlsa: () => false,
         findTlsa: () => Promise.reject(new Error('nobody asks')),
         decide: ({ host: { name }, destination: { tls } }) =>
@@ -318,7 +318,7 @@ describe('what is told of TLS sessions', () => {
         resolverDoubt: () => 'it does not validate',
         route: async () => twoHosts,
         findSts: async () => null,
-    locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
+        locate: async (name) => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: [name] }),
         asksForTlsa: ({ destination: { tls } }) => tls !== 'may',
         findTlsa: () => Promise.reject(new Error('nobody asks')),
         decide: decide('dane'),

@@ -33,7 +33,7 @@ import { delivererLimits, openDeliverer } from './delivery.ts';
 import { openDns, trustInWords } from './dns.ts';
 import { endOnMistakes } from './last-words.ts';
 import { createReloader, type Reloader } from './reload.ts';
-import { openSts } from './sts.ts';
+import { openSts, watchSts } from './sts.ts';
 
 /** Below the state folder: messages that are being received and are too large for memory. */
 const SPOOL = 'incoming';
@@ -115,12 +115,16 @@ async function startParts(config: Config, notes: readonly string[], file: string
     log.info(`host passed over: ${explanation}`, facts);
   };
   /** What an attempt goes by. One that has begun keeps it, also when a new configuration comes meanwhile. */
-  const stagesFor = (wishes: Config): Stages => ({
-    ...dns.lookups(wishes),
-    findSts: sts(wishes),
-    deliver: deliverer.deliver,
-    passOver,
-  });
+  const stagesFor = (wishes: Config): Stages => {
+    const watch = watchSts(wishes, log);
+    return {
+      ...dns.lookups(wishes),
+      findSts: sts(wishes),
+      deliver: deliverer.deliver,
+      passOver,
+      sessionEnded: (end) => void watch(end),
+    };
+  };
   let stages = stagesFor(config);
   let grace = config.shutdownGrace;
   let newest = createSchedule(config.queue);

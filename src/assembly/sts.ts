@@ -1,11 +1,15 @@
 /** Joins MTA-STS: records by our resolver, policies over HTTPS, what is known in the state folder, refreshed by the hour. */
 import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import type { Config } from '../config/config.ts';
+import type { SessionEnd } from '../model/delivery.ts';
 import type { Resolve } from '../model/dns.ts';
 import type { Logger } from '../model/events.ts';
+import { verdictOf } from '../model/verdict.ts';
 import { createStsCache } from '../policy/sts/cache.ts';
 import { createFetcher } from '../policy/sts/fetch.ts';
 import { createSts, policyDomainOf, type Sts } from '../policy/sts/find.ts';
+import { judgeByAuthorities, stsSession } from '../policy/sts/session.ts';
 import type { Lookups } from '../relay.ts';
 import { createLocator } from '../route/addresses.ts';
 import { systemClock as clock } from '../shared/clock.ts';
@@ -54,6 +58,23 @@ export function openSts(
       const domain = policyDomainOf(destination);
       return domain === null ? null : sts.find(domain);
     };
+  };
+}
+
+/**
+ * Adds to the end of a session how it stands under MTA-STS, for the TLS report. What a policy that only tests would have
+ * kept back is told in the log.
+ */
+export function watchSts({ delivery }: Config, log: Logger): (end: SessionEnd) => SessionEnd {
+  const judge = judgeByAuthorities(() => delivery.authorities ?? rootCertificates, clock.now);
+  return (end) => {
+    const sts = stsSession(end, judge);
+    if (sts?.mode === 'testing' && sts.trouble) {
+      const { code, detail } = sts.trouble;
+      const facts = { domain: sts.domain, host: end.plan?.host.name, code };
+      log.info(`an MTA-STS policy in testing would keep this mail back: ${verdictOf(code, detail).explanation}`, facts);
+    }
+    return { ...end, sts };
   };
 }
 

@@ -45,7 +45,12 @@ function stsLines({ mode, domain, id, age, maxAge, mx, why }: ExplainedSts, pain
   if (mode === null) return [row('mta-sts', 'no policy', why && `(${harmless(why)})`)];
   const shade = mode === 'enforce' ? 'good' : 'fair';
   return [
-    row('mta-sts', paint(shade, mode), `policy ${id} of ${domain}`, `fetched ${inUnits(age ?? 0)} ago, holds ${inUnits(maxAge ?? 0)}`),
+    row(
+      'mta-sts',
+      paint(shade, mode),
+      `policy ${id} of ${domain}`,
+      `fetched ${inUnits(age ?? 0)} ago, holds ${inUnits(maxAge ?? 0)}`,
+    ),
     ...(mx.length === 0 ? [] : [row('', `lists ${mx.slice(0, LISTED).join(', ')}${mx.length > LISTED ? ', …' : ''}`)]),
     ...(why === null ? [] : [row('', paint('bad', 'nothing newer'), harmless(why))]),
   ];

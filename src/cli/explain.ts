@@ -7,8 +7,8 @@ import type { CertificateSummary, ConnectionFacts, VisitRequest } from '../model
 import type { Dnssec, ExtendedError } from '../model/dns.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import type { MxFacts, Trouble } from '../model/route.ts';
-import type { HostPlan, JudgedRecord, TlsPolicy } from '../model/tls-policy.ts';
 import type { StsFindings } from '../model/sts.ts';
+import type { HostPlan, JudgedRecord, TlsPolicy } from '../model/tls-policy.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { addressesOf, findWay, type Lookups, mostTelling, planHost } from '../relay.ts';
 import { domainOf, literalAddress, toDomain } from '../shared/domain-name.ts';
@@ -122,7 +122,8 @@ export async function explain(domain: string, lookups: Lookups, dial: Dial | nul
 
   const hosts = seen.map(({ plan, tried }) => describe(plan, tried && { ...tried.connection, chain: tried.chain }));
   const winner = seen.find(({ plan, tried }) => plan.policy.kind !== 'skip' && (tried === null || !tried.trouble));
-  if (winner) return { domain, mx: way.mx, sts, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
+  if (winner)
+    return { domain, mx: way.mx, sts, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
   const troubles = seen.flatMap(({ plan, tried }): Trouble[] => {
     if (plan.policy.kind === 'skip') return [plan.policy.trouble];
     return tried?.trouble ? [{ host: plan.host.name, ...tried.trouble }] : [];
@@ -139,7 +140,16 @@ function describeSts(sts: StsFindings, now: number): ExplainedSts {
   const { policy, id, fetchedAt } = sts;
   const age = Math.max(0, Math.round((now - fetchedAt) / 1000));
   const { mode, maxAge, mx } = policy;
-  return { ...common, mode, id, fetchedAt: new Date(fetchedAt).toISOString(), age, maxAge, mx, why: failure?.detail ?? null };
+  return {
+    ...common,
+    mode,
+    id,
+    fetchedAt: new Date(fetchedAt).toISOString(),
+    age,
+    maxAge,
+    mx,
+    why: failure?.detail ?? null,
+  };
 }
 
 function describe(plan: HostPlan, connection: ExplainedConnection | null): ExplainedHost {

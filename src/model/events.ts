@@ -23,7 +23,11 @@ export interface MailEvent {
   readonly dnssec?: { readonly mx: Dnssec | null; readonly address: Dnssec | null; readonly tlsa: Dnssec | null };
   readonly policy?: string;
   /** MTA-STS of the domain, where it has any: what its policy demands, and why nothing newer is known. */
-  readonly sts?: { readonly mode: 'enforce' | 'testing' | 'none' | null; readonly id?: string; readonly failure?: ReasonCode };
+  readonly sts?: {
+    readonly mode: 'enforce' | 'testing' | 'none' | null;
+    readonly id?: string;
+    readonly failure?: ReasonCode;
+  };
   readonly verdict?: ConnectionVerdict;
   readonly reply?: string;
   readonly tls?: TlsFacts;

@@ -99,8 +99,7 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'webpki-not-trusted': 'het certificaat van de server leidt niet naar een autoriteit die deze relay vertrouwt',
   'webpki-expired': 'een certificaat op de weg naar een vertrouwde autoriteit is op dit moment niet geldig',
   'webpki-name-mismatch': 'het certificaat van de server is van een vertrouwde autoriteit, maar op andere namen',
-  'sts-mx-not-listed':
-    'het MTA-STS-beleid van het domein noemt deze mailserver niet, dus die mag geen mail krijgen',
+  'sts-mx-not-listed': 'het MTA-STS-beleid van het domein noemt deze mailserver niet, dus die mag geen mail krijgen',
   'pin-mismatch': 'de sleutel van de server is geen van de sleutels die in de configuratie staan',
 
   // What the remote host said

@@ -83,6 +83,7 @@ describe('what scripts get', () => {
     });
     expect(answer.lookups.map(({ name, type, dnssec }) => `${type} ${name} ${dnssec}`)).toEqual([
       'MX dane-ee.test secure',
+      'TXT _mta-sts.dane-ee.test secure',
       'A mx.dane-ee.test secure',
       'AAAA mx.dane-ee.test secure',
       `TLSA _${lab.port}._tcp.mx.dane-ee.test secure`,

@@ -28,6 +28,8 @@ describe('without a configuration', () => {
         port: 25,
         insecureMx: 'dane',
         authorities: null,
+        mtaSts: 'on',
+        mtaStsPort: 443,
         connections: 200,
         connectionsPerHost: 20,
         messagesPerConnection: 100,

@@ -55,6 +55,7 @@ function factsOf({
       failure: null,
       ...tlsa,
     },
+    sts: null,
   };
 }
 

@@ -60,6 +60,7 @@ beforeAll(async () => {
     destination: () => destination,
     resolverDoubt: () => null,
     route: createRouter({ resolve, locate, self: { names: ['relay.test'] } }),
+    findSts: async () => null,
     locate,
     asksForTlsa: asksForTlsa('dane'),
     findTlsa: createTlsaFinder({ resolve }),
@@ -67,7 +68,7 @@ beforeAll(async () => {
   };
   const way = await findWay(destination, lookups);
   if (way.kind !== 'hosts') throw new Error(`no hosts: ${way.trouble.code}`);
-  for (const host of way.hosts) plans.set(host.name, await planHost(destination, way.mx, host, lookups));
+  for (const host of way.hosts) plans.set(host.name, await planHost(destination, way.mx, host, null, lookups));
 });
 afterAll(() => lab?.close());
 
