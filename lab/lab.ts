@@ -45,6 +45,8 @@ export interface Lab {
   readonly replaceCertificate: (host: string) => Promise<Identity>;
   /** Replaces the TLSA records of the host: lines such as `3 1 1 ab…`; by default the 3 1 1 of its present key. */
   readonly publishTlsa: (host: string, records?: readonly string[]) => Promise<void>;
+  /** Where `mta-sts.DOMAIN` is, for all domains. */
+  readonly webAddress: string;
   /** Publishes another MTA-STS policy for a domain of the world; null takes its TXT record away. */
   readonly publishSts: (domain: string, sts: PublishedSts | null) => Promise<void>;
   /** How often the MTA-STS policy of a domain was fetched. */
@@ -60,7 +62,9 @@ export interface LabOptions {
   /** Told what happens at the mail hosts, as it happens. */
   readonly onMoment?: (moment: Moment, host: string) => void;
   /** Zones beside those of the world, once it is known where its hosts are and what they present. */
-  readonly zones?: (hosts: Pick<Lab, 'port' | 'address' | 'identity'>) => Readonly<Record<string, LabZone>>;
+  readonly zones?: (
+    hosts: Pick<Lab, 'port' | 'address' | 'identity' | 'webAddress'>,
+  ) => Readonly<Record<string, LabZone>>;
 }
 
 /** Names of the programs that the lab needs and does not find. */
@@ -118,7 +122,8 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
 
     const ownZones = Object.fromEntries(world.map((destination) => [destination.domain, zoneOf(destination)]));
     const identity = (name: string): Identity => get(identities, name).host;
-    const otherZones = zones?.({ port: place.port, address: addressOf, identity }) ?? {};
+    const otherZones =
+      zones?.({ port: place.port, address: addressOf, identity, webAddress: policyHost.address }) ?? {};
     const dns = await startDns({ dir: folder, zones: { ...ownZones, ...otherZones, 'probe-bogus.test': BOGUS_PROBE } });
     const hostNamed = (name: string): MailHost => {
       const host = hosts.find((each) => each.name === name);
@@ -153,12 +158,13 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
       },
       publishTlsa,
       publishSts: async (domain, sts) => {
-        const destination = world.find((each) => each.domain === domain);
-        if (!destination) throw new Error(`the lab has no domain ${domain}`);
         if (sts) await serve(domain, sts);
         else policies.delete(domain);
-        await dns.setZone(domain, zoneOf(destination));
+        const destination = world.find((each) => each.domain === domain);
+        // Another zone has the records that its lines say.
+        if (destination) await dns.setZone(domain, zoneOf(destination));
       },
+      webAddress: policyHost.address,
       stsFetches: policyHost.asked,
       stop: () => stop(dns),
     };
@@ -178,7 +184,10 @@ interface Identities {
 
 async function identitiesFor({ name, canonical, certificate }: HostEntry, authority: Identity): Promise<Identities> {
   const stranger = await selfSigned(name);
-  if (certificate === 'public') return { host: await leafUnder(authority, name, [name]), root: authority, stranger };
+  if (certificate === 'public' || certificate === 'public-other-names') {
+    const subject = certificate === 'public' ? name : 'somebody-else.test';
+    return { host: await leafUnder(authority, subject, [subject]), root: authority, stranger };
+  }
   if (certificate === 'self-signed') return { host: await selfSigned(canonical ?? name), root: null, stranger };
   const subject = certificate === 'chain-other-names' ? 'somebody-else.test' : (canonical ?? name);
   const { leaf, root } = await chainOfThree([subject], { expired: certificate === 'chain-expired' });

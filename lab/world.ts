@@ -19,7 +19,9 @@ export type CertificateKind =
   /** The same, but the leaf is for other names. */
   | 'chain-other-names'
   /** One for the host's own name under the authority that everybody in the lab believes. */
-  | 'public';
+  | 'public'
+  /** The same for other names. */
+  | 'public-other-names';
 
 /** One TLSA record: its three numbers, and which certificate it is made from. */
 export interface PublishedTlsa {
