@@ -4,6 +4,7 @@
 #   ./setup.sh --for run     Unbound and the DNS root keys
 #   ./setup.sh --for demo    also the tools that sign zones, openssl (default)
 #   ./setup.sh --for test    also Postfix, Exim, swaks and Python, which the tests talk to
+#   ./setup.sh --for bench   those of the demo, Postfix, Exim and a C compiler with OpenSSL's headers
 #
 # As root on Debian or Ubuntu it installs what is missing and starts no service. Otherwise it names what is missing
 # and the command that installs it. Exit status: 0 all there, 2 wrong usage, 3 something is missing.
@@ -21,7 +22,7 @@ purpose=demo
 while [ $# -gt 0 ]; do
   case $1 in
     --for)
-      [ $# -ge 2 ] || fail 2 "--for wants run, demo or test"
+      [ $# -ge 2 ] || fail 2 "--for wants run, demo, test or bench"
       purpose=$2
       shift 2
       ;;
@@ -30,15 +31,15 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -h | --help)
-      sed -n '2,9s/^# \{0,1\}//p' "$self"
+      sed -n '2,10s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
-    *) fail 2 "unknown argument \"$1\"; usage: ./setup.sh [--for run|demo|test]" ;;
+    *) fail 2 "unknown argument \"$1\"; usage: ./setup.sh [--for run|demo|test|bench]" ;;
   esac
 done
 case $purpose in
-  run | demo | test) ;;
-  *) fail 2 "--for wants run, demo or test, not \"$purpose\"" ;;
+  run | demo | test | bench) ;;
+  *) fail 2 "--for wants run, demo, test or bench, not \"$purpose\"" ;;
 esac
 
 # Mail servers and resolvers live in /usr/sbin, which an ordinary user does not have on the PATH.
@@ -60,12 +61,19 @@ if [ "$purpose" != run ]; then
 fi
 
 exim_missing=no
-if [ "$purpose" = test ]; then
+if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
   has postfix || need postfix
+  { has exim4 || [ -x "$exim_folder/usr/sbin/exim4" ]; } && has_user Debian-exim || exim_missing=yes
+fi
+if [ "$purpose" = bench ]; then
+  has gcc || need gcc
+  [ -s /usr/include/stdlib.h ] || need libc6-dev
+  [ -s /usr/include/openssl/ssl.h ] || need libssl-dev
+fi
+if [ "$purpose" = test ]; then
   has swaks || need swaks
   has perl && perl -MNet::SSLeay -e 1 2>/dev/null || need libnet-ssleay-perl
   has python3 || need python3
-  { has exim4 || [ -x "$exim_folder/usr/sbin/exim4" ]; } && has_user Debian-exim || exim_missing=yes
 fi
 [ -z "$missing" ] && [ "$exim_missing" = no ] && exit 0
 

@@ -29,6 +29,8 @@ export interface LabDns {
   readonly worldConfig: () => string;
   /** Replaces or adds a zone, and forgets what was cached of it. */
   readonly setZone: (name: string, zone: LabZone) => Promise<void>;
+  /** Makes the resolver forget all that it has looked up. */
+  readonly forget: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -38,10 +40,17 @@ export interface LabDnsOptions {
   readonly zones: Readonly<Record<string, LabZone>>;
   /** Port of the resolver; a free one by default. */
   readonly resolverPort?: number;
+  /** Address of the resolver, on loopback; 127.0.0.1 by default. */
+  readonly resolverAddress?: string;
 }
 
 /** Starts it, and resolves once the resolver gives validated answers. Rejects with Unbound's own words when it cannot. */
-export async function startDns({ dir, zones, resolverPort }: LabDnsOptions): Promise<LabDns> {
+export async function startDns({
+  dir,
+  zones,
+  resolverPort,
+  resolverAddress: address = '127.0.0.1',
+}: LabDnsOptions): Promise<LabDns> {
   const world = createWorld(absolute(dir), zones);
   await mkdir(world.dir, { recursive: true });
   await world.signAll();
@@ -51,7 +60,7 @@ export async function startDns({ dir, zones, resolverPort }: LabDnsOptions): Pro
   for (let attempt = 1; unbound === undefined; attempt++) {
     const port = resolverPort ?? (await freePort());
     try {
-      unbound = await startUnbound(world, port);
+      unbound = await startUnbound(world, { address, port });
     } catch (error) {
       if (attempt >= attempts) throw error;
     }
@@ -62,7 +71,7 @@ export async function startDns({ dir, zones, resolverPort }: LabDnsOptions): Pro
   const setZone = async (name: string, zone: LabZone): Promise<void> => {
     const { changed, restructured } = await world.change(name, zone);
     if (restructured) {
-      await writeFile(join(world.dir, 'unbound.conf'), configuration(world, server.port));
+      await writeFile(join(world.dir, 'unbound.conf'), configuration(world, server));
       await control('reload');
       await untilValidated(server, () => null);
       return;
@@ -81,6 +90,9 @@ export async function startDns({ dir, zones, resolverPort }: LabDnsOptions): Pro
       const change = lastChange.then(() => setZone(name, zone));
       lastChange = change.catch(() => undefined);
       return change;
+    },
+    forget: async () => {
+      await control('flush_zone .');
     },
     close,
   };
@@ -108,7 +120,7 @@ function worldConfig({ dir, zones }: World): string {
   return `${lines.join('\n')}\n`;
 }
 
-function configuration(world: World, port: number): string {
+function configuration(world: World, { address, port }: ServerAddress): string {
   return `server:
   username: ""
   chroot: ""
@@ -118,7 +130,7 @@ function configuration(world: World, port: number): string {
   logfile: ""
   verbosity: 0
   num-threads: 1
-  interface: 127.0.0.1@${String(port)}
+  interface: ${address}@${String(port)}
   so-reuseport: no
   do-ip6: no
   ede: yes
@@ -136,9 +148,9 @@ remote-control:
 ${worldConfig(world)}`;
 }
 
-async function startUnbound(world: World, port: number): Promise<Unbound> {
+async function startUnbound(world: World, server: ServerAddress): Promise<Unbound> {
   const config = join(world.dir, 'unbound.conf');
-  await writeFile(config, configuration(world, port));
+  await writeFile(config, configuration(world, server));
   const binary = ['/usr/sbin/unbound', '/usr/local/sbin/unbound'].find(existsSync) ?? 'unbound';
   // setpriv turns into Unbound itself, which then dies with us, however we die.
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', binary, '-d', '-c', config], {
@@ -155,7 +167,6 @@ async function startUnbound(world: World, port: number): Promise<Unbound> {
   child.once('exit', (code) => {
     gone ??= `unbound ended with status ${String(code)}: ${words.trim()}`;
   });
-  const server: ServerAddress = { address: '127.0.0.1', port };
   try {
     await untilValidated(server, () => gone);
   } catch (error) {

@@ -30,12 +30,12 @@ function setup(words: readonly string[], path = process.env['PATH'] ?? ''): Prom
   );
 }
 
-test.each([['demo'], ['test']])('says nothing when all that --for %s needs is there', async (purpose) => {
+test.each([['demo'], ['test'], ['bench']])('says nothing when all that --for %s needs is there', async (purpose) => {
   expect(await setup(['--for', purpose])).toEqual({ code: 0, stderr: '' });
 });
 
 test.each([
-  [['--for'], 'demo or test'],
+  [['--for'], 'test or bench'],
   [['--for', 'fun'], '"fun"'],
   [['--quickly'], '"--quickly"'],
 ])('%s is wrong usage', async (words, told) => {

@@ -1,4 +1,4 @@
-/** Exim as a receiving host: the Debian package, installed or unpacked by setup.sh, in a folder of its own. */
+/** Exim, the Debian package, installed or unpacked by setup.sh, in a folder of its own: any, and one as a receiving host. */
 import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,10 +25,48 @@ interface EximOptions {
 }
 
 /** Resolves once it greets. May be called again with the same folder after it was stopped. */
-export async function startExim({ dir, address, port, domain, identity }: EximOptions): Promise<Exim> {
+export async function startExim({ domain, ...options }: EximOptions): Promise<Exim> {
+  const mail = join(options.dir, 'mail', 'new');
+  const { log, stop } = await runExim({
+    ...options,
+    folders: [join(options.dir, 'mail'), mail],
+    configuration: (own) => `${own}\n${receiving(options.dir, domain)}`,
+  });
+  return {
+    mailbox: async () => Promise.all((await readdir(mail)).map((name) => readFile(join(mail, name)))),
+    log,
+    stop,
+  };
+}
+
+interface RunOptions {
+  readonly dir: string;
+  readonly address: string;
+  readonly port: number;
+  readonly identity: Identity;
+  /** Folders that it may write to, beside its spool and its log. */
+  readonly folders?: readonly string[];
+  /** The whole configuration, beginning with what keeps Exim in its folder. */
+  readonly configuration: (own: string) => string;
+  /** Arguments beyond the configuration; a daemon in the foreground by default. */
+  readonly words?: readonly string[];
+  /** A command that becomes Exim, in other surroundings: `['unshare', '--mount']`. */
+  readonly by?: readonly string[];
+}
+
+/** Starts Exim with a configuration of one's own. Resolves once it greets. */
+export async function runExim({
+  dir,
+  address,
+  port,
+  identity,
+  folders = [],
+  configuration,
+  words = ['-bdf'],
+  by = [],
+}: RunOptions): Promise<Pick<Exim, 'log' | 'stop'>> {
   const { uid, gid } = await userNamed('Debian-exim');
-  const mail = join(dir, 'mail', 'new');
-  for (const folder of [dir, join(dir, 'spool'), join(dir, 'log'), join(dir, 'mail'), mail]) {
+  for (const folder of [dir, join(dir, 'spool'), join(dir, 'log'), ...folders]) {
     await mkdir(folder, { recursive: true });
     await chown(folder, uid, gid);
   }
@@ -38,9 +76,9 @@ export async function startExim({ dir, address, port, domain, identity }: EximOp
   await writeFile(key, identity.key, { mode: 0o600 });
   await chown(key, uid, gid);
   const config = join(dir, 'exim.conf');
-  await writeFile(config, configuration({ dir, domain, cert, key, listen: `[${address}]:${port}` }));
+  await writeFile(config, configuration(ownFolder({ dir, cert, key, listen: `[${address}]:${port}` })));
 
-  const daemon = startDaemon([EXIM, '-C', config, '-bdf']);
+  const daemon = startDaemon([...by, EXIM, '-C', config, ...words]);
   const log = async (): Promise<string> => {
     const names = await readdir(join(dir, 'log'));
     const texts = await Promise.all(names.map((name) => readFile(join(dir, 'log', name), 'utf8')));
@@ -52,30 +90,17 @@ export async function startExim({ dir, address, port, domain, identity }: EximOp
     await daemon.stop();
     throw new Error(`Exim does not start: ${await log()}`, { cause: error });
   }
-  return {
-    mailbox: async () => Promise.all((await readdir(mail)).map((name) => readFile(join(mail, name)))),
-    log,
-    stop: daemon.stop,
-  };
+  return { log, stop: daemon.stop };
 }
 
-function configuration({
-  dir,
-  domain,
-  cert,
-  key,
-  listen,
-}: Record<'dir' | 'domain' | 'cert' | 'key' | 'listen', string>): string {
-  return `primary_hostname = mx.${domain}
-local_interfaces = <; ${listen}
+function ownFolder({ dir, cert, key, listen }: Record<'dir' | 'cert' | 'key' | 'listen', string>): string {
+  return `local_interfaces = <; ${listen}
 exim_path = ${EXIM}
 spool_directory = ${dir}/spool
 log_file_path = ${dir}/log/%slog
 pid_file_path = ${dir}/exim.pid
 # Everything runs as Exim's own user, so that nothing has to be setuid root.
 deliver_drop_privilege = true
-domainlist ours = ${domain}
-acl_smtp_rcpt = acl_rcpt
 tls_advertise_hosts = *
 tls_certificate = ${cert}
 tls_privatekey = ${key}
@@ -84,7 +109,13 @@ rfc1413_hosts =
 chunking_advertise_hosts =
 dns_ipv4_lookup = *
 keep_environment =
-log_selector = +tls_cipher +tls_sni
+log_selector = +tls_cipher +tls_sni`;
+}
+
+function receiving(dir: string, domain: string): string {
+  return `primary_hostname = mx.${domain}
+domainlist ours = ${domain}
+acl_smtp_rcpt = acl_rcpt
 begin acl
 acl_rcpt:
   accept domains = +ours

@@ -23,10 +23,12 @@ interface PostfixOptions {
   readonly port: number;
   /** Lines of main.cf beyond what keeps it in its folder. */
   readonly settings: readonly string[];
+  /** A command that becomes Postfix, in other surroundings: `['unshare', '--mount']`. */
+  readonly by?: readonly string[];
 }
 
 /** Resolves once it greets. May be called again with the same folder after it was stopped. */
-export async function startPostfix({ dir, address, port, settings }: PostfixOptions): Promise<Postfix> {
+export async function startPostfix({ dir, address, port, settings, by = [] }: PostfixOptions): Promise<Postfix> {
   const [config, queue, data, log] = [join(dir, 'etc'), join(dir, 'queue'), join(dir, 'data'), join(dir, 'mail.log')];
   for (const folder of [dir, config, queue, data]) await mkdir(folder, { recursive: true });
   await chmod(dir, 0o755);
@@ -39,7 +41,7 @@ export async function startPostfix({ dir, address, port, settings }: PostfixOpti
     throw new Error(`Postfix finds fault with its folder: ${await journal()}`, { cause: error });
   });
 
-  const daemon = startDaemon([MASTER, '-c', config, '-d']);
+  const daemon = startDaemon([...by, MASTER, '-c', config, '-d']);
   const words = async (): Promise<string> => `${daemon.output()}\n${await journal()}`;
   try {
     await untilAnswers(address, port, daemon.output, daemon.gone);
@@ -93,6 +95,7 @@ retry unix - - n - - error
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsproxy unix - - n - 0 tlsproxy
 postlog unix-dgram n - n - 1 postlogd
 `;
 }
