@@ -39,9 +39,12 @@ export async function gate(
   }
   for (const domain of WAITS) {
     await post(domain);
-    const said = await until(async () => ((await candidate.deferred(domain)) ? true : null), signal);
-    if (!said) wrong.push(`the log does not say that mail to ${domain} waits`);
-    if ((await sink.count()) > 0) wrong.push(`mail to ${domain} was handed over`);
+    const end = await until(async () => {
+      if ((await sink.count()) > 0) return 'handed over';
+      return (await candidate.deferred(domain)) ? 'waits' : null;
+    }, signal);
+    if (end === 'handed over') wrong.push(`mail to ${domain} was handed over`);
+    if (end === null) wrong.push(`the log does not say that mail to ${domain} waits`);
   }
   // What arrived late belongs to an earlier message, which then should have waited.
   if (strays + (await sink.stats()).strays > 0) wrong.push('mail that should have waited was handed over late');

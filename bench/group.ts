@@ -38,11 +38,13 @@ export function groupsWork(): boolean {
   }
 }
 
+let made = 0;
+
 export function createGroup(name: string): Group {
   const place = hierarchy();
   if (!place) throw new Error('this kernel has no control groups that count CPU time');
-  const path = join(place.path, `dane-relay-bench-${process.pid}-${name}`);
-  mkdirSync(path, { recursive: true });
+  const path = join(place.path, `dane-relay-bench-${process.pid}-${made++}-${name}`);
+  mkdirSync(path);
   const members = join(path, 'cgroup.procs');
   const pids = (): readonly number[] => read(members).split('\n').filter(Boolean).map(Number);
   return {

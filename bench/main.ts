@@ -4,20 +4,18 @@
  * Exit status: 0 the goals hold, 1 one of them does not, 2 wrong usage, 3 something is missing or did not work.
  */
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { PROJECT } from '../lab/relay.ts';
 import { messageOf } from '../src/shared/message-of.ts';
 import { CANDIDATES, CASES, type CandidateName, type Case, casesNamed, quick } from './cases.ts';
 import { gate } from './gate.ts';
+import { inSurroundings } from './in-surroundings.ts';
 import { judge } from './judge.ts';
 import { machineInWords } from './machine.ts';
 import { measure, startFresh } from './measure.ts';
-import { compile } from './native.ts';
-import { missingFor } from './requirements.ts';
 import type { RunResult } from './result.ts';
-import { type Surroundings, startSurroundings } from './surroundings.ts';
+import type { Surroundings } from './surroundings.ts';
 import { lineOf, pageWith, report } from './table.ts';
 
 const USAGE = `usage: npm run bench -- [options]
@@ -29,7 +27,6 @@ const USAGE = `usage: npm run bench -- [options]
   --results FILE      where every run goes as a line of JSON; below var/bench by default
   --folder DIR        where queues and logs are while it runs, on a disk; /var/tmp by default`;
 const PAGE = join(PROJECT, 'docs', 'performance.md');
-const MANY = 200;
 
 interface Options {
   readonly cases: readonly Case[];
@@ -80,28 +77,9 @@ async function main(): Promise<number> {
     console.error(`${messageOf(error)}\n${USAGE}`);
     return 2;
   }
-  const missing = missingFor({ peers: true, folder: options.folder });
-  if (missing.length > 0) {
-    console.error(`missing: ${missing.join('; ')}`);
-    return 3;
-  }
-  const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(new Error('stopped')));
-  const dir = await mkdtemp(join(options.folder, 'dane-relay-bench-'));
-  try {
-    await chmod(dir, 0o755);
-    const surroundings = await startSurroundings(dir, await compile(), MANY);
-    try {
-      return await run(options, surroundings, stop.signal);
-    } finally {
-      await surroundings.close();
-    }
-  } catch (error) {
-    console.error(stop.signal.aborted ? 'stopped' : error);
-    return stop.signal.aborted ? 130 : 3;
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
+  return inSurroundings({ folder: options.folder, peers: true }, (surroundings, signal) =>
+    run(options, surroundings, signal),
+  );
 }
 
 async function run(options: Options, surroundings: Surroundings, signal: AbortSignal): Promise<number> {
