@@ -13,13 +13,14 @@ import type { SecureContext } from 'node:tls';
 import type { ConnectionFacts, Visit, VisitRequest } from '../model/delivery.ts';
 import type { Logger } from '../model/events.ts';
 import type { StoredBody } from '../model/message.ts';
+import type { ReasonCode } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
 import type { DaneProof } from '../model/tls-policy.ts';
 import { type Dialled, type Dialling, dial, type Judge, type JudgeNames, type Target } from './connect.ts';
-import { Ledger } from './outcomes.ts';
+import { Ledger, type Transaction } from './outcomes.ts';
 import { clientContext, trustingContext } from './peer-certificates.ts';
 import { DEFAULT_LIMITS, type Place, Pool, type Poolable, type PoolLimits } from './pool.ts';
-import { transact } from './session.ts';
+import { type Begun, beginBehind, type Line, transact } from './session.ts';
 import type { SmtpConnection } from './smtp-connection.ts';
 import { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
 
@@ -68,9 +69,13 @@ export interface Deliverer {
 /** One open connection, with what it proved. */
 interface Session extends Poolable {
   readonly dialled: Extract<Dialled, { kind: 'ready' }>;
-  /** How many were sent over it. */
+  /** How many messages were sent over it. */
   messages: number;
+  /** What was said already for the message that comes next. */
+  begun: Begun | null;
 }
+
+type OurPlace = Place<Session, VisitRequest>;
 
 const STOPPING: Trouble = { code: 'shutting-down', detail: '' };
 
@@ -79,7 +84,8 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
   let limits: PoolLimits = { ...DEFAULT_LIMITS, ...options.pool };
   let timeouts: Timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
   let trusted = trust(options.authorities ?? null);
-  const pool = new Pool<Session>(limits);
+  const pool = new Pool<Session, VisitRequest>(limits);
+  const wary = new WaryOf();
   const open = new Set<SmtpConnection>();
   let stopping = false;
 
@@ -101,50 +107,82 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
   };
 
   /** Sends over a kept connection; null when it turns out to be dead, as if it had never been there. */
-  async function again(session: Session, request: VisitRequest, place: Place<Session>): Promise<Visit | null> {
-    const { connection, extensions, facts } = session.dialled;
-    const transaction = await transact({ connection, extensions, used: true }, request, openBody);
-    if (transaction.kind === 'stale') return null;
-    place.leave(keepable(session));
-    return { ...transaction, connection: facts };
+  async function again(session: Session, request: VisitRequest, place: OurPlace): Promise<Visit | null> {
+    const { begun } = session;
+    session.begun = null;
+    const before = place.idled ? 'pause' : 'message';
+    let transaction = await send(session, { before, begun }, request, place);
+    if (begun && transaction.kind === 'stale') {
+      if (WARNINGS.has(transaction.trouble.code)) wary.add(hostOf(request));
+      if (session.usable) transaction = await send(session, { before: 'pause', begun: null }, request, place);
+    }
+    return transaction.kind === 'stale' ? null : { ...transaction, connection: session.dialled.facts };
   }
 
-  async function afresh(request: VisitRequest, place: Place<Session>): Promise<Visit> {
+  async function afresh(request: VisitRequest, place: OurPlace): Promise<Visit> {
     const dialled = await dial(request, dialling);
     if (dialled.kind === 'failed') {
       place.leave(null);
       return { kind: 'useless', connection: dialled.facts, trouble: dialled.trouble, opened: dialled.opened };
     }
-    const { connection, extensions, facts, opened } = dialled;
-    const transaction = await transact({ connection, extensions, used: false }, request, openBody);
+    const { connection, facts, opened } = dialled;
     const session: Session = {
       dialled,
       messages: 0,
+      begun: null,
       get usable() {
         return connection.usable;
       },
       quit: () => connection.quit(),
     };
-    place.leave(keepable(session));
+    const transaction = await send(session, { before: 'nothing', begun: null }, request, place);
     // Only a used connection can be stale.
     if (transaction.kind === 'stale') throw new Error('a fresh connection was called stale');
     return { ...transaction, connection: facts, opened };
   }
 
+  async function send(
+    session: Session,
+    state: Pick<Line, 'before' | 'begun'>,
+    request: VisitRequest,
+    place: OurPlace,
+  ): Promise<Transaction> {
+    const { connection, extensions } = session.dialled;
+    const line: Line = { connection, extensions, ...state };
+    const transaction = await transact(line, request, openBody, () => follow(session, line, request, place));
+    if (transaction.kind !== 'stale') place.leave(keepable(session));
+    return transaction;
+  }
+
+  /** At the final dot of a message: says what is to be said for the next one, where one waits for this connection. */
+  function follow(session: Session, line: Line, request: VisitRequest, place: OurPlace): boolean {
+    const mayFollow =
+      line.extensions.has('PIPELINING') &&
+      session.messages + 1 < limits.messagesPerConnection &&
+      !stopping &&
+      !fellBack(session) &&
+      !wary.has(hostOf(request));
+    const next = mayFollow ? place.next() : null;
+    session.begun = next && beginBehind(line, next);
+    return session.begun !== null;
+  }
+
   /** The session after one more message, when it may be kept; else it is ended. */
   function keepable(session: Session): Session | null {
-    const { facts } = session.dialled;
     session.messages++;
-    // After a fallback the next message tries TLS again.
-    const fellBack = facts.code === 'clear-handshake-failed' || facts.code === 'clear-starttls-refused';
-    const young = session.messages < limits.messagesPerConnection;
-    if (session.usable && !stopping && !fellBack && young) return session;
-    void session.quit();
+    if (session.usable && !stopping) {
+      if (session.begun) return session;
+      // After a fallback the next message tries TLS again.
+      if (!fellBack(session) && session.messages < limits.messagesPerConnection) return session;
+    }
+    // After DATA no QUIT can be said.
+    if (session.begun) session.dialled.connection.abort(STOPPING);
+    else void session.quit();
     return null;
   }
 
   async function deliver(request: VisitRequest): Promise<Visit> {
-    const place = await pool.enter(keyOf(request, trusted.id), `${request.address} ${request.port}`);
+    const place = await pool.enter(keyOf(request, trusted.id), hostOf(request), request);
     if (place === 'busy') return uselessFor(request, { code: 'host-busy', detail: '' });
     if (!place) return uselessFor(request, STOPPING);
     try {
@@ -187,6 +225,34 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
       await Promise.all([...open].map(({ closed }) => closed));
     },
   };
+}
+
+function fellBack({ dialled }: Session): boolean {
+  const { code } = dialled.facts;
+  return code === 'clear-handshake-failed' || code === 'clear-starttls-refused';
+}
+
+function hostOf({ address, port }: Target): string {
+  return `${address} ${port}`;
+}
+
+/** What shows that a host loses count when commands follow a final dot, though it offers PIPELINING. */
+const WARNINGS: ReadonlySet<ReasonCode> = new Set(['remote-timeout', 'remote-garbage']);
+const WARY_OF_AT_MOST = 1000;
+
+/** Hosts to which no commands are sent along with a final dot any more, for as long as the process runs. */
+class WaryOf {
+  readonly #hosts = new Set<string>();
+
+  has(host: string): boolean {
+    return this.#hosts.has(host);
+  }
+
+  add(host: string): void {
+    this.#hosts.add(host);
+    const [oldest] = this.#hosts;
+    if (this.#hosts.size > WARY_OF_AT_MOST && oldest !== undefined) this.#hosts.delete(oldest);
+  }
 }
 
 function uselessFor({ address }: VisitRequest, trouble: Trouble): Extract<Visit, { kind: 'useless' }> {

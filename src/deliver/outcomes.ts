@@ -11,8 +11,8 @@ export type Transaction =
   | { readonly kind: 'settled'; readonly outcomes: readonly Outcome[] }
   /** The host said nothing that binds anybody: another address may be asked. */
   | { readonly kind: 'useless'; readonly trouble: Trouble }
-  /** A connection that was kept had died, or was ended before the message was begun: a fresh one may be used. */
-  | { readonly kind: 'stale' };
+  /** Nothing that was said counts, no content was sent, and it may be said once more: a kept connection had died. */
+  | { readonly kind: 'stale'; readonly trouble: Trouble };
 
 export class Ledger {
   readonly #request: VisitRequest;

@@ -3,6 +3,7 @@
  *
  * A key says all that a connection was made for: host, address, port and the whole policy. Only what was asked for
  * under the very same key is used again (RFC 7672 §2.2: a connection proves what it was made to prove, no more).
+ * Who leaves may hand its connection to whoever waits for the same, and may learn before it leaves who that is.
  * The pool knows nothing of mail: what it keeps can be ended, and tells whether it has ended by itself.
  */
 
@@ -31,36 +32,60 @@ export const WAITING_IN_ALL = 2;
 
 export const DEFAULT_LIMITS: PoolLimits = { perHost: 20, idleMs: 5_000, messagesPerConnection: 100, total: 200 };
 
-/** A place under the limits, with the connection that was kept for it, if there is one. */
-export interface Place<Kept> {
+/** A place under the limits, with the connection that is there for it, if there is one. */
+export interface Place<Kept, Work> {
   readonly kept: Kept | null;
+  /** True when `kept` had lain idle; false when it comes straight from the hands of another. */
+  readonly idled: boolean;
+  /**
+   * Says whose turn it is after this one on the same connection, and keeps it for that one; null when nobody waits for
+   * the very same, or somebody has waited longer for something else. To be asked once.
+   */
+  readonly next: () => Work | null;
   /** Gives the place back, with a connection to keep or null. The first call counts. */
   readonly leave: (keep: Kept | null) => void;
 }
 
-interface Idle<Kept> {
+interface Idle<Kept, Work> {
   readonly key: string;
-  readonly host: string;
+  readonly host: Host<Kept, Work>;
   readonly connection: Kept;
-  readonly timer: NodeJS.Timeout;
+  readonly since: number;
 }
 
-interface Waiting<Kept> {
+interface Waiting<Kept, Work> {
   readonly key: string;
-  readonly host: string;
-  readonly enter: (place: Place<Kept> | 'busy' | null) => void;
+  readonly work: Work;
+  /** Later ones have higher numbers, whatever they wait for. */
+  readonly order: number;
+  readonly enter: (place: Place<Kept, Work> | 'busy' | null) => void;
 }
 
-export class Pool<Kept extends Poolable> {
-  #limits: Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>;
+/** One address and port. */
+interface Host<Kept, Work> {
+  readonly name: string;
+  busy: number;
   /** Oldest first. */
-  readonly #idle = new Set<Idle<Kept>>();
-  readonly #busy = new Map<string, number>();
-  #busyTotal = 0;
-  #waiting: Waiting<Kept>[] = [];
+  readonly idle: Idle<Kept, Work>[];
+  readonly waiting: Waiting<Kept, Work>[];
+}
+
+type Limits = Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>;
+
+export class Pool<Kept extends Poolable, Work = null> {
+  #limits: Limits;
+  readonly #hosts = new Map<string, Host<Kept, Work>>();
+  /** Of all hosts, oldest first. */
+  readonly #idle = new Set<Idle<Kept, Work>>();
+  /** Those for which somebody waits. */
+  readonly #wanted = new Set<Host<Kept, Work>>();
+  #waiting = 0;
+  #busy = 0;
+  #order = 0;
+  #sweeper: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(limits: Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>) {
+  constructor(limits: Limits) {
     this.#limits = limits;
   }
 
@@ -69,99 +94,201 @@ export class Pool<Kept extends Poolable> {
    * once when too many wait already: a slow host must not keep everybody's hands full.
    *
    * @param key  all that the connection must have been made for
-   * @param host what `perHost` counts: address and port
+   * @param hostName what `perHost` counts: address and port
+   * @param work what it is for; told to who has the connection before
    */
-  enter(key: string, host: string): Promise<Place<Kept> | 'busy' | null> {
+  enter(key: string, hostName: string, work: Work): Promise<Place<Kept, Work> | 'busy' | null> {
     if (this.#closed) return Promise.resolve(null);
+    const host = this.#hostOf(hostName);
     return new Promise((enter) => {
-      const waiting: Waiting<Kept> = { key, host, enter };
-      this.#waiting.push(waiting);
-      this.#admit();
-      if (!this.#waiting.includes(waiting) || !this.#isCrowded(host)) return;
-      this.#waiting = this.#waiting.filter((each) => each !== waiting);
-      enter('busy');
+      const waiting: Waiting<Kept, Work> = { key, work, order: ++this.#order, enter };
+      if (this.#admits(host)) this.#admit(host, waiting);
+      else if (this.#isCrowded(host)) enter('busy');
+      else this.#queue(host, waiting);
+      this.#forgetHost(host);
     });
   }
 
-  #isCrowded(host: string): boolean {
-    const { perHost, total } = this.#limits;
-    if (this.#waiting.length > total * WAITING_IN_ALL) return true;
-    return this.#waiting.filter((waiting) => waiting.host === host).length > perHost * WAITING_PER_HOST;
-  }
-
   /** For places from now on; who is inside stays. */
-  setLimits(limits: Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>): void {
+  setLimits(limits: Limits): void {
     this.#limits = limits;
-    this.#admit();
+    this.#sweepLater();
+    this.#admitOldest();
   }
 
   /** Ends what is kept and turns away who waits. Who is inside finishes and keeps nothing. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const { enter } of this.#waiting.splice(0)) enter(null);
+    clearTimeout(this.#sweeper);
+    const turnedAway = [...this.#wanted].flatMap((host) => host.waiting.splice(0));
+    this.#wanted.clear();
+    this.#waiting = 0;
+    for (const { enter } of turnedAway) enter(null);
     await Promise.all([...this.#idle].map((idle) => this.#end(idle)));
   }
 
-  #admit(): void {
-    this.#waiting = this.#waiting.filter((waiting) => {
-      const kept = this.#takeIdle(waiting.key);
-      if (!kept && !this.#makeRoom(waiting.host)) return true;
-      this.#busyTotal++;
-      this.#busy.set(waiting.host, (this.#busy.get(waiting.host) ?? 0) + 1);
-      let inside = true;
-      const leave = (keep: Kept | null): void => {
-        if (inside) this.#leave(waiting, keep);
+  #hostOf(name: string): Host<Kept, Work> {
+    const known = this.#hosts.get(name);
+    if (known) return known;
+    const host: Host<Kept, Work> = { name, busy: 0, idle: [], waiting: [] };
+    this.#hosts.set(name, host);
+    return host;
+  }
+
+  /** Whether one more may wait. */
+  #isCrowded(host: Host<Kept, Work>): boolean {
+    const { perHost, total } = this.#limits;
+    return this.#waiting >= total * WAITING_IN_ALL || host.waiting.length >= perHost * WAITING_PER_HOST;
+  }
+
+  #queue(host: Host<Kept, Work>, waiting: Waiting<Kept, Work>): void {
+    host.waiting.push(waiting);
+    this.#wanted.add(host);
+    this.#waiting++;
+  }
+
+  #dequeue(host: Host<Kept, Work>): Waiting<Kept, Work> | undefined {
+    const first = host.waiting.shift();
+    if (first) this.#waiting--;
+    if (host.waiting.length === 0) this.#wanted.delete(host);
+    return first;
+  }
+
+  #admits({ busy }: Host<Kept, Work>): boolean {
+    return busy < this.#limits.perHost && this.#busy < this.#limits.total;
+  }
+
+  #admit(host: Host<Kept, Work>, { key, enter }: Waiting<Kept, Work>): void {
+    const kept = this.#takeIdle(host, key);
+    host.busy++;
+    this.#busy++;
+    if (!kept) this.#makeRoom(host);
+    enter(this.#place(host, key, kept, true));
+  }
+
+  #place(host: Host<Kept, Work>, key: string, kept: Kept | null, idled: boolean): Place<Kept, Work> {
+    let inside = true;
+    let next: Waiting<Kept, Work> | undefined;
+    return {
+      kept,
+      idled,
+      next: () => {
+        if (inside && !next && this.#isNext(host, key)) next = this.#dequeue(host);
+        return next?.work ?? null;
+      },
+      leave: (keep) => {
+        if (!inside) return;
         inside = false;
-      };
-      waiting.enter({ kept, leave });
-      return false;
-    });
+        if (!next && keep?.usable && this.#isNext(host, key)) next = this.#dequeue(host);
+        if (next && !this.#closed) next.enter(this.#place(host, next.key, keep, false));
+        else this.#leave(host, key, keep);
+        if (this.#closed) next?.enter(null);
+      },
+    };
   }
 
-  #leave({ key, host }: Waiting<Kept>, connection: Kept | null): void {
-    this.#busyTotal--;
-    const left = (this.#busy.get(host) ?? 1) - 1;
-    if (left === 0) this.#busy.delete(host);
-    else this.#busy.set(host, left);
+  /** Whether the first who waits for a host waits for this key, and nobody whom all places keep out waits longer. */
+  #isNext(host: Host<Kept, Work>, key: string): boolean {
+    const [first] = host.waiting;
+    if (first?.key !== key || host.busy > this.#limits.perHost || this.#busy > this.#limits.total) return false;
+    if (this.#busy < this.#limits.total) return true;
+    for (const { waiting, busy } of this.#wanted) {
+      const [other] = waiting;
+      if (other && other.order < first.order && busy < this.#limits.perHost) return false;
+    }
+    return true;
+  }
+
+  #leave(host: Host<Kept, Work>, key: string, connection: Kept | null): void {
+    const wasFull = this.#busy >= this.#limits.total;
+    this.#busy--;
+    host.busy--;
     if (connection && this.#closed) void connection.quit();
-    else if (connection) this.#keep(key, host, connection);
-    this.#admit();
+    else if (connection) this.#keep(host, key, connection);
+    if (wasFull) {
+      this.#admitOldest();
+    } else {
+      while (host.waiting.length > 0 && this.#admits(host)) this.#admitFirst(host);
+    }
+    this.#forgetHost(host);
   }
 
-  #keep(key: string, host: string, connection: Kept): void {
-    const timer = setTimeout(() => void this.#end(idle), this.#limits.idleMs);
-    const idle: Idle<Kept> = { key, host, connection, timer };
+  #admitFirst(host: Host<Kept, Work>): void {
+    const first = this.#dequeue(host);
+    if (first) this.#admit(host, first);
+  }
+
+  /** Lets in whoever can come in, who waits longest first. */
+  #admitOldest(): void {
+    for (;;) {
+      let oldest: Host<Kept, Work> | null = null;
+      for (const host of this.#wanted) {
+        const [first] = host.waiting;
+        if (!first || first.order > (oldest?.waiting[0]?.order ?? Number.POSITIVE_INFINITY)) continue;
+        if (this.#admits(host)) oldest = host;
+      }
+      if (!oldest) return;
+      this.#admitFirst(oldest);
+    }
+  }
+
+  #keep(host: Host<Kept, Work>, key: string, connection: Kept): void {
+    const idle: Idle<Kept, Work> = { key, host, connection, since: performance.now() };
     this.#idle.add(idle);
+    host.idle.push(idle);
+    if (this.#sweeper === undefined) this.#sweepLater();
   }
 
   /** The newest is the likeliest to be alive, and lets the others run out when there is less to do. */
-  #takeIdle(key: string): Kept | null {
-    const idle = [...this.#idle].findLast(({ key: made, connection }) => made === key && connection.usable);
+  #takeIdle(host: Host<Kept, Work>, key: string): Kept | null {
+    const idle = host.idle.findLast(({ key: made, connection }) => made === key && connection.usable);
     if (!idle) return null;
     this.#forget(idle);
     return idle.connection;
   }
 
-  /** True when one more connection may be made; what is idle gives way, oldest first. */
-  #makeRoom(host: string): boolean {
+  /** What is idle gives way to what is busy, oldest first. */
+  #makeRoom(host: Host<Kept, Work>): void {
     const { perHost, total } = this.#limits;
-    const busyHere = this.#busy.get(host) ?? 0;
-    if (busyHere >= perHost || this.#busyTotal >= total) return false;
-    const idleHere = [...this.#idle].filter((idle) => idle.host === host);
-    const tooManyHere = busyHere + idleHere.length + 1 - perHost;
-    for (const idle of idleHere.slice(0, Math.max(0, tooManyHere))) void this.#end(idle);
-    const tooMany = this.#busyTotal + this.#idle.size + 1 - total;
-    for (const idle of [...this.#idle].slice(0, Math.max(0, tooMany))) void this.#end(idle);
-    return true;
+    while (host.idle[0] && host.busy + host.idle.length > perHost) void this.#end(host.idle[0]);
+    for (const idle of this.#idle) {
+      if (this.#busy + this.#idle.size <= total) return;
+      void this.#end(idle);
+    }
   }
 
-  #forget(idle: Idle<Kept>): void {
-    clearTimeout(idle.timer);
+  /** One timer for all: what is kept runs out in the order in which it came. */
+  #sweepLater(): void {
+    clearTimeout(this.#sweeper);
+    this.#sweeper = undefined;
+    const [oldest] = this.#idle;
+    if (!oldest) return;
+    const ms = Math.max(0, oldest.since + this.#limits.idleMs - performance.now());
+    this.#sweeper = setTimeout(() => {
+      const before = performance.now() - this.#limits.idleMs;
+      for (const idle of this.#idle) {
+        // Timers may come a little early.
+        if (idle.since > before + 1) break;
+        void this.#end(idle);
+      }
+      this.#sweepLater();
+    }, ms);
+  }
+
+  #forget(idle: Idle<Kept, Work>): void {
     this.#idle.delete(idle);
+    const { host } = idle;
+    host.idle.splice(host.idle.indexOf(idle), 1);
   }
 
-  #end(idle: Idle<Kept>): Promise<void> {
+  #end(idle: Idle<Kept, Work>): Promise<void> {
     this.#forget(idle);
+    const host = this.#hosts.get(idle.host.name);
+    if (host) this.#forgetHost(host);
     return idle.connection.quit();
+  }
+
+  #forgetHost(host: Host<Kept, Work>): void {
+    if (host.busy === 0 && host.idle.length === 0 && host.waiting.length === 0) this.#hosts.delete(host.name);
   }
 }

@@ -14,7 +14,7 @@ import type { Trouble } from '../model/route.ts';
 import { messageOf } from '../shared/message-of.ts';
 import { ConnectionFailure } from './connection-failure.ts';
 import { DotStuffer } from './dot-stuffing.ts';
-import { isRefusal, type Reply, ReplyReader, sanitise, statusOf, textOf } from './replies.ts';
+import { isPositive, isRefusal, type Reply, ReplyReader, sanitise, statusOf, textOf } from './replies.ts';
 import { SILENCE, type Timeouts, transferTime } from './timeouts.ts';
 
 /** A command that is answered by one reply; the rest of `Timeouts` are phases without one. */
@@ -77,6 +77,7 @@ export class SmtpConnection extends Base {
   #tls: 'no' | 'next' | 'handshake' | 'fresh' | 'proven' = 'no';
   #handshakeFailed: ((failure: ConnectionFailure) => void) | null = null;
   #body: 'none' | 'sending' | 'refused' | 'dot-sent' = 'none';
+  #inTransaction = false;
   #closed: (() => void) | undefined;
 
   /** Our end of the connection; null before there is one. It stays after the end. */
@@ -114,6 +115,11 @@ export class SmtpConnection extends Base {
   get usable(): boolean {
     const socket = this._socket;
     return this.#failure === null && !this._destroyed && socket instanceof Socket && socket.writable;
+  }
+
+  /** From a MAIL that was accepted to the reply that ends it; RSET ends it too. */
+  get inTransaction(): boolean {
+    return this.#inTransaction;
   }
 
   /** The socket under TLS. @throws ConnectionFailure when there is none, so that nobody goes on without */
@@ -376,6 +382,9 @@ export class SmtpConnection extends Base {
     if (this.#tls === 'fresh') this.#tls = 'proven';
     if (waiter.phase === 'starttls' && reply.code === 220) this.#tls = 'next';
     if (waiter.phase === 'final' && this.#body === 'dot-sent') this.#body = 'none';
+    // The end of a message empties the host's buffers, whatever it says to it (RFC 5321 §4.1.1.4).
+    if (waiter.phase === 'mail') this.#inTransaction ||= isPositive(reply);
+    else if (waiter.phase === 'final' || waiter.phase === 'rset') this.#inTransaction = false;
     const next = this.#waiting[0];
     if (next) this.#arm(next.phase);
     else this.#disarm();

@@ -2,57 +2,11 @@
  * The connection is cut after every single octet of the conversation, in either direction. Wherever it happens, no
  * recipient is delivered without the host's word, none is returned for it, and the host never keeps half a message.
  */
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Visit } from '../../src/model/delivery.ts';
-import type { HostOptions, SmtpHost } from '../support/smtp-host.ts';
+import type { HostOptions } from '../support/smtp-host.ts';
+import { cutterBefore } from './cutter.ts';
 import { dane, MESSAGE, may, scene, told } from './scene.ts';
-
-interface Cutter {
-  readonly port: number;
-  /** Octets that have passed, by direction. */
-  passed: { toHost: number; toRelay: number };
-  cut: { readonly direction: 'toHost' | 'toRelay'; readonly after: number } | null;
-}
-
-/** Passes octets on until it has passed so many of them, then cuts both ends off. */
-async function cutterBefore(host: SmtpHost): Promise<Cutter> {
-  const sockets = new Set<Socket>();
-  const cutter: Cutter & { port: number } = { port: 0, passed: { toHost: 0, toRelay: 0 }, cut: null };
-  const server: Server = createServer((near) => {
-    const far = createConnection({ host: host.address, port: host.port });
-    const passed = { toHost: 0, toRelay: 0 };
-    cutter.passed = passed;
-    const { cut } = cutter;
-    for (const [from, to, direction] of [
-      [near, far, 'toHost'],
-      [far, near, 'toRelay'],
-    ] as const) {
-      sockets.add(from);
-      from.on('error', () => to.destroy());
-      from.on('close', () => to.end());
-      from.on('data', (chunk: Buffer) => {
-        const room = cut?.direction === direction ? cut.after - passed[direction] : chunk.length;
-        passed[direction] += Math.min(chunk.length, room);
-        if (room >= chunk.length) {
-          to.write(chunk);
-          return;
-        }
-        // Everything up to the cut arrives; nothing of what the other side says to it does.
-        from.destroy();
-        to.end(chunk.subarray(0, room));
-      });
-    }
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(async () => {
-    for (const socket of sockets) socket.destroy();
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-  });
-  const bound = server.address();
-  cutter.port = typeof bound === 'object' && bound ? bound.port : 0;
-  return cutter;
-}
 
 const ways: readonly (readonly [string, HostOptions, typeof may | typeof dane, number])[] = [
   // how they talk            host                                          policy  cut every so many octets

@@ -27,15 +27,15 @@ export interface Script {
   readonly ehlo?: Say;
   readonly helo?: Say;
   readonly starttls?: Say;
-  readonly mail?: Say;
+  readonly mail?: Say | ((line: string) => Say);
   /** `count` is the number of RCPT commands of this transaction, this one included. */
   readonly rcpt?: Say | ((address: string, count: number) => Say);
-  readonly data?: Say;
+  readonly data?: Say | ((mail: string) => Say);
   /** Said before the content has come. */
   readonly early?: Say;
   /** After how many octets of content `early` is said. */
   readonly earlyAfter?: number;
-  readonly final?: Say;
+  readonly final?: Say | ((mail: string) => Say);
   readonly rset?: Say;
   readonly quit?: Say;
 }
@@ -49,6 +49,10 @@ export interface HostOptions extends Script {
   readonly tls?: HostTls | null;
   /** What comes instead of a handshake. */
   readonly handshake?: 'garbage' | 'close' | 'reset' | 'hang' | Buffer;
+  /** Milliseconds before each reply, one after the other. */
+  readonly paceMs?: number;
+  /** True for a host that throws away what comes in one go with a final dot, though it offers PIPELINING. */
+  readonly forgetful?: boolean;
   /** What changes once TLS is on. */
   readonly underTls?: Script;
 }
@@ -165,6 +169,7 @@ class Talk {
   #rcpt: string[] = [];
   #asked = 0;
   #content: Buffer[] | null = null;
+  #paced: Promise<void> = Promise.resolve();
 
   constructor(socket: Socket, conversation: Conversation, script: () => HostOptions & { readonly deaf?: boolean }) {
     this.#socket = socket;
@@ -177,7 +182,7 @@ class Talk {
   say(say: Say): void {
     const socket = this.#socket;
     if (socket.destroyed || this.#mute) return;
-    if (typeof say === 'string' && say !== 'reset' && say !== 'hang') socket.write(withNewline(say));
+    if (typeof say === 'string' && say !== 'reset' && say !== 'hang') this.#reply(withNewline(say));
     else if (Buffer.isBuffer(say)) socket.write(say);
     else if (say === 'reset') this.#reset();
     else if (say === 'hang') this.#mute = true;
@@ -186,6 +191,18 @@ class Talk {
       this.#mute = true;
       this.#drip(say);
     }
+  }
+
+  #reply(octets: Buffer): void {
+    const { paceMs } = this.#script();
+    if (paceMs === undefined) {
+      this.#socket.write(octets);
+      return;
+    }
+    this.#paced = this.#paced.then(async () => {
+      await new Promise((resolve) => setTimeout(resolve, paceMs));
+      if (!this.#socket.destroyed) this.#socket.write(octets);
+    });
   }
 
   #entry<Key extends keyof Script>(key: Key): Script[Key] {
@@ -237,7 +254,8 @@ class Talk {
         this.#startTls();
         return null;
       case 'MAIL': {
-        const reply = this.#entry('mail') ?? '250 2.1.0 sender ok';
+        const entry = this.#entry('mail') ?? '250 2.1.0 sender ok';
+        const reply = typeof entry === 'function' ? entry(line) : entry;
         if (isYes(reply)) this.#mail = line;
         return reply;
       }
@@ -250,7 +268,8 @@ class Talk {
       }
       case 'DATA': {
         const ready = this.#rcpt.length > 0;
-        const reply = this.#entry('data') ?? (ready ? '354 go on' : '554 5.5.1 no valid recipients');
+        const entry = this.#entry('data') ?? (ready ? '354 go on' : '554 5.5.1 no valid recipients');
+        const reply = typeof entry === 'function' ? entry(this.#mail ?? '') : entry;
         if (typeof reply === 'string' && reply.startsWith('354')) this.#content = [];
         return reply;
       }
@@ -309,9 +328,14 @@ class Talk {
     this.#content.push(chunk);
     this.#conversation.contentOctets += chunk.length;
     const early = this.#entry('early');
-    if (early !== undefined && this.#conversation.contentOctets >= (this.#entry('earlyAfter') ?? 1)) {
+    const earlyAfter = this.#entry('earlyAfter') ?? 1;
+    if (early !== undefined && this.#conversation.contentOctets >= earlyAfter) {
+      // Whatever comes now is taken for commands.
+      this.#held = Buffer.from(chunk.subarray(chunk.length - (this.#conversation.contentOctets - earlyAfter)));
       this.#content = null;
+      this.#forget();
       this.say(early);
+      this.#takeLines();
       return;
     }
     const tail = Buffer.concat(this.#content.slice(-6));
@@ -320,7 +344,7 @@ class Talk {
     const end = all.indexOf('\r\n.\r\n');
     if (end < 0) return;
     const wire = all.subarray(2, end + 2);
-    this.#held = all.subarray(end + 5);
+    this.#held = this.#script().forgetful ? Buffer.alloc(0) : all.subarray(end + 5);
     this.#content = null;
     this.#conversation.messages.push({
       mail: this.#mail ?? '',
@@ -329,8 +353,10 @@ class Talk {
       content: Buffer.from(wire.toString('latin1').replace(/(^|\r\n)\./g, '$1'), 'latin1'),
       underTls: this.#underTls,
     });
+    const entry = this.#entry('final') ?? '250 2.0.0 taken';
+    const reply = typeof entry === 'function' ? entry(this.#mail ?? '') : entry;
     this.#forget();
-    this.say(this.#entry('final') ?? '250 2.0.0 taken');
+    this.say(reply);
     this.#takeLines();
   }
 
