@@ -265,7 +265,8 @@ function workerLimits({ delivery, destinations }: Config): WorkerLimits {
   const ruleFor = firstMatch(destinations);
   return {
     concurrency: delivery.connections * (1 + WAITING_IN_ALL),
-    perDomain: delivery.connectionsPerHost,
+    // On each connection one message is on its way, and one may follow it without a pause.
+    perDomain: delivery.connectionsPerHost * 2,
     limitsOf: (domain) => ruleFor(domain) ?? { connections: null, rate: null },
   };
 }

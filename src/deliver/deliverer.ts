@@ -8,7 +8,7 @@
  *
  * Nothing that a remote host does makes a promise reject here. A fault of our own leaves the message waiting.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { SecureContext } from 'node:tls';
 import type { ConnectionFacts, Visit, VisitRequest } from '../model/delivery.ts';
 import type { Logger } from '../model/events.ts';
@@ -274,7 +274,7 @@ function trust(authorities: readonly string[] | null) {
   let context: SecureContext | null = null;
   return {
     /** The same for the same authorities. */
-    id: authorities === null ? '' : createHash('sha256').update(authorities.join()).digest('base64'),
+    id: authorities === null ? '' : hash('sha256', authorities.join(), 'base64'),
     context: (): SecureContext => {
       context ??= trustingContext(authorities);
       return context;
@@ -308,15 +308,9 @@ function proofOf(policy: Target['policy'], trusted: string): readonly unknown[] 
 }
 
 function daneProofOf(proof: DaneProof | null): readonly unknown[] {
-  return proof === null ? [] : [proof.wholePath, proof.referenceNames, digest(proof.records)];
+  return proof === null ? [] : [proof.wholePath, proof.referenceNames, ...proof.records.map(keyOfRecord)];
 }
 
-function digest(records: DaneProof['records']): string {
-  const hash = createHash('sha256');
-  for (const { usage, selector, matching, data } of records) {
-    hash
-      .update(Buffer.from([usage, selector, matching, data.length >> 16, data.length >> 8, data.length]))
-      .update(data);
-  }
-  return hash.digest('base64');
+function keyOfRecord({ usage, selector, matching, data }: DaneProof['records'][number]): readonly unknown[] {
+  return [usage, selector, matching, data.length <= 64 ? data.toString('base64') : hash('sha256', data, 'base64')];
 }

@@ -29,6 +29,9 @@ export const TEXT_LIMIT = 500;
 
 const LF = 0x0a;
 const CR = 0x0d;
+const SPACE = 0x20;
+const HYPHEN = 0x2d;
+const ZERO = 0x30;
 
 /** Puts replies together from chunks however they are cut. One reader serves one direction of one connection. */
 export class ReplyReader {
@@ -85,20 +88,19 @@ export class ReplyReader {
       received.push(this.#garbage('a reply is too long'));
       return;
     }
-    const text = octets.toString('utf8');
-    const parts = /^([2-5][0-9]{2})(?:([ -])(.*))?$/s.exec(text);
-    if (!parts) {
-      received.push(this.#garbage(`this is no reply: "${sanitise(text).slice(0, 80)}"`));
+    const code = codeOf(octets);
+    const separator = octets[3];
+    if (code === null || (separator !== undefined && separator !== SPACE && separator !== HYPHEN)) {
+      received.push(this.#garbage(`this is no reply: "${sanitise(octets.toString('utf8')).slice(0, 80)}"`));
       return;
     }
-    const code = Number(parts[1]);
     if (this.#code !== null && this.#code !== code) {
       received.push(this.#garbage(`the lines of one reply differ in code: ${this.#code} and ${code}`));
       return;
     }
     this.#code = code;
-    this.#lines.push(parts[3] ?? '');
-    if (parts[2] === '-') return;
+    this.#lines.push(octets.toString('utf8', 4));
+    if (separator === HYPHEN) return;
     const [first = '', ...rest] = this.#lines;
     received.push({ kind: 'reply', reply: { code, lines: [first, ...rest] } });
     this.#code = null;
@@ -114,6 +116,13 @@ export class ReplyReader {
   }
 }
 
+/** The three digits that begin a line, 200 to 599; null where they do not. */
+function codeOf(octets: Buffer): number | null {
+  const { 0: a = 0, 1: b = 0, 2: c = 0 } = octets;
+  const inRange = a >= ZERO + 2 && a <= ZERO + 5 && b >= ZERO && b <= ZERO + 9 && c >= ZERO && c <= ZERO + 9;
+  return inRange ? (a - ZERO) * 100 + (b - ZERO) * 10 + (c - ZERO) : null;
+}
+
 /** The reply as one line of harmless text, `550 5.1.1 no such user`, at most `TEXT_LIMIT` long. */
 export function textOf({ code, lines }: Reply): string {
   return sanitise(`${code} ${lines.join(' ')}`);
@@ -121,7 +130,8 @@ export function textOf({ code, lines }: Reply): string {
 
 /** Replaces what could break a log line, a header or a terminal, and cuts at `TEXT_LIMIT`. Never ends mid-character. */
 export function sanitise(text: string): string {
-  const flat = harmless(text).replace(/ {2,}/g, ' ').trim();
+  const plain = harmless(text);
+  const flat = (plain.includes('  ') ? plain.replace(/ {2,}/g, ' ') : plain).trim();
   return flat.length <= TEXT_LIMIT ? flat : `${flat.slice(0, TEXT_LIMIT - 1).replace(/[\ud800-\udbff]$/, '')}…`;
 }
 
