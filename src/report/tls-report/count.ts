@@ -1,0 +1,124 @@
+/**
+ * What one try to have a TLS session adds to the reports of the day. Pure.
+ *
+ *   what was known of the host                 policy             its domain
+ *   signed TLSA records, usable or not         tlsa               the TLSA base domain (RFC 8460 §4.4)
+ *   TLSA records that could not be looked up   tlsa               the name that was asked, without its prefix
+ *   DANE demanded here, nothing published      tlsa               the mail host
+ *   anything else                              no-policy-found    the domain that the mail is for
+ *
+ * Nothing is counted where the operator's table sends the mail elsewhere or asks for no look at what is published:
+ * such a session says nothing of the domain.
+ */
+import { createHash } from 'node:crypto';
+import type { SessionEnd } from '../../model/delivery.ts';
+import type { ReasonCode } from '../../model/reasons.ts';
+import { toDomain } from '../../shared/domain-name.ts';
+import { RESULTS, type ResultType } from './result-types.ts';
+
+export interface CountedPolicy {
+  readonly type: 'tlsa' | 'sts' | 'no-policy-found';
+  readonly domain: string;
+  /** TLSA records as `U S M HEX`, or the lines of an MTA-STS policy. */
+  readonly strings: readonly string[];
+  /** Patterns of an MTA-STS policy. */
+  readonly mxHosts: readonly string[];
+}
+
+/** How a session failed. What is null was not known, or is left out because there were too many to tell apart. */
+export interface Failure {
+  readonly type: ResultType;
+  readonly sendingAddress: string | null;
+  readonly mxHost: string | null;
+  readonly greeting: string | null;
+  readonly receivingAddress: string | null;
+  /** Our own code for it, as `failure-reason-code`. */
+  readonly code: ReasonCode;
+}
+
+export interface Count {
+  /** The domain that the report is for. */
+  readonly domain: string;
+  readonly policy: CountedPolicy;
+  /** Of the policy, the same for equal ones. */
+  readonly policyKey: string;
+  /** null for a success. */
+  readonly failure: Failure | null;
+}
+
+/** Octets of policy text that are kept; what is published beyond that is left out. */
+const POLICY_OCTETS = 8 * 1024;
+
+/** One entry for each policy that the session was judged by; none for what is not reported. */
+export function countsOf(end: SessionEnd): readonly Count[] {
+  const { nextHop, tls } = end.destination;
+  if (nextHop.kind !== 'domain' || tls === 'may' || end.mx.kind === 'literal') return [];
+  const result = resultOf(end);
+  if (result === null) return [];
+  const policy = policyOf(end, nextHop.domain);
+  const policyKey = createHash('sha256').update(JSON.stringify(policy)).digest('base64url').slice(0, 22);
+  return [{ domain: nextHop.domain, policy, policyKey, failure: result === 'success' ? null : failureOf(end, result) }];
+}
+
+function resultOf(end: SessionEnd): ResultType | 'success' | null {
+  const code = codeOf(end);
+  if (code === null) return null;
+  const result = RESULTS[code] ?? null;
+  const allUnusable = end.plan?.policy.kind === 'encrypt' && end.plan.policy.code === 'tlsa-all-unusable';
+  return result === 'success' && allUnusable ? 'tlsa-invalid' : result;
+}
+
+function codeOf({ dialled, trouble }: SessionEnd): ReasonCode | null {
+  return dialled?.connection.code ?? trouble?.code ?? null;
+}
+
+function policyOf(end: SessionEnd, domain: string): CountedPolicy {
+  const tlsa = (base: string, strings: readonly string[]): CountedPolicy => ({
+    type: 'tlsa',
+    domain: base,
+    strings: within(POLICY_OCTETS, strings),
+    mxHosts: [],
+  });
+  const { plan } = end;
+  const code = codeOf(end);
+  if (plan?.tlsa && plan.tlsa.base !== null && !isInsecureMx(plan.policy)) {
+    const records = plan.tlsa.records.map(({ text }) => text);
+    return tlsa(plan.tlsa.base, records);
+  }
+  if (plan && code === 'tlsa-lookup-failed')
+    return tlsa(plan.tlsa?.name.replace(/^_\d+\._tcp\./, '') || plan.host.name, []);
+  if (plan && code !== null && RESULTS[code] === 'dane-required') return tlsa(plan.host.name, []);
+  return { type: 'no-policy-found', domain, strings: [], mxHosts: [] };
+}
+
+/** `insecureMx: encrypt` takes the records for no more than a reason to ask for TLS. */
+function isInsecureMx(policy: NonNullable<SessionEnd['plan']>['policy']): boolean {
+  return policy.kind === 'encrypt' && policy.code === 'mx-insecure';
+}
+
+function failureOf(end: SessionEnd, type: ResultType): Failure {
+  const { plan, dialled } = end;
+  return {
+    type,
+    sendingAddress: dialled?.opened.localAddress ?? null,
+    mxHost: plan?.host.name ?? null,
+    greeting: nameIn(dialled?.opened.greeting ?? null),
+    receivingAddress: dialled?.connection.address ?? null,
+    code: codeOf(end) ?? 'internal-error',
+  };
+}
+
+/** The name in a greeting (RFC 5321 §4.2), when it is one: these are the words of a stranger. */
+function nameIn(greeting: string | null): string | null {
+  const [, first = ''] = /^(?:\d{3}[ -])?(\S{1,255})/.exec(greeting ?? '') ?? [];
+  const name = toDomain(first);
+  return name?.includes('.') ? name : null;
+}
+
+function within(octets: number, texts: readonly string[]): readonly string[] {
+  let room = octets;
+  return texts.filter((text) => {
+    room -= text.length;
+    return room >= 0;
+  });
+}
