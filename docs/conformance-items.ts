@@ -292,8 +292,19 @@ STS-08 | RFC 8461 §3.1, §3.2 | one TXT record, strings joined; the first of a 
 STS-09 | RFC 8689 §3 | mail for which nothing is demanded of TLS is not kept back by MTA-STS
 
 # TLS reports
+RPT-01 | RFC 8460 §3 | one record that begins v=TLSRPTv1; and its rua; what is odd in it is left out and explained
+RPT-02 | RFC 8460 §4.4 | a tlsa policy has the TLSA base domain and one string for each record; without any policy no-policy-found
+RPT-03 | RFC 8460 §3 | the report goes to whom the recipient domain names
 RPT-05 | RFC 8460 §4.3 | every TLS session counts once, as a success or as a failure; a kept connection is not counted again
+RPT-06 | RFC 8460 §4.3 | every reason code has its result type, or is named as not reported
+RPT-07 | RFC 8460 §4.3.4 | what ended before TLS is not reported
+RPT-08 | RFC 8460 §4.3 | mail that was delivered although its policy failed counts as a failure
+RPT-10 | RFC 8460 §4.4 | the JSON has the keys of the RFC and no others
+RPT-11 | RFC 8460 §5.3 | the mail is multipart/report with the compressed report, its file name and its headers
+RPT-12 | RFC 8460 §3 | report mail is signed by the domain of its contact; without a key none goes by mail
 RPT-13 | RFC 8460 §3 | report mail is handed over whatever becomes of TLS, is not counted itself, and makes no notice
+RPT-14 | RFC 8460 §5.4 | by HTTPS: a POST of the compressed JSON; anything but 2xx is tried again for 24 hours
+RPT-15 | RFC 8460 §5.5 | each report is sent once, within four hours after midnight UTC; one receiver is enough
 
 # Traps of Node and of libraries: the chain
 NODE-01 | | a chain that was built, sorted or added to is never judged

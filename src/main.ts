@@ -58,6 +58,13 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
     ]);
     return queueCommand({ openStore: openQueue });
   },
+  tlsrpt: async () => {
+    const [{ tlsrptCommand }, { openReportDesk }] = await Promise.all([
+      import('./cli/tlsrpt.ts'),
+      import('./assembly/tls-report-desk.ts'),
+    ]);
+    return tlsrptCommand({ openDesk: openReportDesk });
+  },
   lab: async () => (await import('./cli/lab.ts')).labCommand(),
 };
 

@@ -16,7 +16,14 @@ export interface Reloader {
 }
 
 /** What takes effect with a restart only: ports, processes and folders that are open. */
-const FIXED = ['hostname', 'state', 'listen', 'resolver', 'admin'] as const satisfies readonly (keyof Config)[];
+const FIXED = [
+  'hostname',
+  'state',
+  'listen',
+  'resolver',
+  'admin',
+  'tlsReports',
+] as const satisfies readonly (keyof Config)[];
 
 /**
  * @param old  the configuration that the relay was started with

@@ -8,7 +8,7 @@ import { createAdmin } from '../admin/server.ts';
 import type { Config, Endpoint } from '../config/config.ts';
 import { WAITING_IN_ALL } from '../deliver/pool.ts';
 import type { Logger } from '../model/events.ts';
-import type { Batch, StoredBody } from '../model/message.ts';
+import type { Batch, NewMessage, StoredBody } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { firstMatch } from '../policy/destinations.ts';
 import { createSchedule, type Schedule } from '../queue/schedule.ts';
@@ -34,6 +34,7 @@ import { openDns, trustInWords } from './dns.ts';
 import { endOnMistakes } from './last-words.ts';
 import { createReloader, type Reloader } from './reload.ts';
 import { openSts, watchSts } from './sts.ts';
+import { openTlsReports } from './tls-reports.ts';
 
 /** Below the state folder: messages that are being received and are too large for memory. */
 const SPOOL = 'incoming';
@@ -93,10 +94,18 @@ async function startParts(config: Config, notes: readonly string[], file: string
     },
     queued: () => store.count(clock.now()),
   });
+  const accept = async (message: NewMessage, terms: { readonly expiresAt: number }): Promise<void> => {
+    await store.accept(message, terms);
+    worker.wake();
+  };
+  // No key signs mail yet, so reports go by HTTPS alone.
+  const reportParts = { accept, resolve: dns.resolve, sign: () => null, onEnd: metrics.tlsReport };
+  const tlsReports = await openTlsReports(config, reportParts, log, parts);
   const counted: Logger = {
     ...log,
     mail: (event) => {
       metrics.count(event);
+      tlsReports?.mailEnded(event);
       log.mail(event);
     },
   };
@@ -122,7 +131,10 @@ async function startParts(config: Config, notes: readonly string[], file: string
       findSts: sts(wishes),
       deliver: deliverer.deliver,
       passOver,
-      sessionEnded: (end) => void watch(end),
+      sessionEnded: (end) => {
+        const judged = watch(end);
+        tlsReports?.sessionEnded(judged);
+      },
     };
   };
   let stages = stagesFor(config);
@@ -205,6 +217,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
   // Mail may come in at once; it goes out when it is known whether the resolver can be believed.
   const first = await trust.start();
   worker.start();
+  tlsReports?.start();
   greet({ config, file, pin: certificate.pin, madeNow: certificate.made, notes, admin, trust: first });
   log.info('started', { hostname, listen: receiver.addresses(), admin: admin.port, pin: certificate.pin });
 }

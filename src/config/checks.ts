@@ -142,6 +142,16 @@ export function resolver(value: unknown, complain: Complain): void {
   }
 }
 
+export function tlsReports(value: unknown, complain: Complain): void {
+  const { contact, from } = keysOf(value);
+  if (typeof contact !== 'string' || typeof from !== 'string') return;
+  const domain = contact.slice(contact.lastIndexOf('@') + 1);
+  if (from.slice(from.lastIndexOf('@') + 1) === domain) return;
+  complain(['from'], 'is in another domain than contact, and receivers would not believe such reports', {
+    expected: `an address at ${domain}`,
+  });
+}
+
 export function queue(value: unknown, complain: Complain): void {
   const { retry, lifetime, tlsLifetime } = keysOf(value);
   if (typeof tlsLifetime === 'number' && typeof lifetime === 'number' && tlsLifetime > lifetime) {

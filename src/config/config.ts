@@ -118,6 +118,8 @@ export interface Config {
     readonly store: 'sqlite';
   };
   readonly notices: { readonly language: 'en' | 'nl' };
+  /** Reports on TLS to domains that ask for them (RFC 8460); null for none. */
+  readonly tlsReports: { readonly organisation: string; readonly contact: string; readonly from: string } | null;
   readonly intake: {
     readonly messageSize: number;
     readonly recipients: number;

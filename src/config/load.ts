@@ -191,11 +191,16 @@ function settle(written: Written, files: NamedFiles, { folder, cwd, machine }: S
       retry: atLeastOne(written.queue.retry),
       tlsLifetime: written.queue.tlsLifetime ?? null,
     },
+    tlsReports: settleReports(written.tlsReports),
   };
 }
 
 function deliveryOf({ ca: _, ...rest }: Written['delivery'], { authorities }: NamedFiles): Config['delivery'] {
   return { ...rest, authorities };
+}
+
+function settleReports(reports: Written['tlsReports']): Config['tlsReports'] {
+  return reports === undefined ? null : { ...reports, from: reports.from ?? reports.contact };
 }
 
 function settleResolver(

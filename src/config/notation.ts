@@ -279,6 +279,30 @@ export const clientName: Notation<string> = {
   },
 };
 
+/** A mail address in ASCII, as it stands in headers that the relay writes; its domain in canonical form. */
+export const mailAddress: Notation<string> = {
+  expected: 'a mail address such as tls-reports@example.nl',
+  read: (text) => {
+    const at = text.lastIndexOf('@');
+    const [local, domain] = [text.slice(0, at), toDomain(text.slice(at + 1))];
+    const plain = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$/.test(local);
+    if (at < 1 || !plain || local.length > 64 || domain === null || !isHostName(domain)) {
+      return wrong(`${shown(text)} is not a mail address`);
+    }
+    return right(`${local}@${domain}`);
+  },
+};
+
+/** A name of people, for a header or a report. */
+export const displayName: Notation<string> = {
+  expected: 'a name of 1 to 200 characters',
+  read: (text) => {
+    if (text.trim() === '' || text.length > 200) return wrong(`${shown(text)} is too short or too long for a name`);
+    if (/[\p{C}]/u.test(text)) return wrong(`${shown(text)} has control characters in it`);
+    return right(text.trim());
+  },
+};
+
 /** A path as it was written; where it is relative to is settled later. */
 export const filePath: Notation<string> = {
   expected: 'a path, absolute or relative to the folder of the configuration file',

@@ -9,6 +9,7 @@ import * as check from './checks.ts';
 import {
   address,
   clientName,
+  displayName,
   dnsName,
   domainPattern,
   duration,
@@ -17,6 +18,7 @@ import {
   filePath,
   hostName,
   loopbackEndpoint,
+  mailAddress,
   type Notation,
   network,
   pin,
@@ -343,6 +345,26 @@ const intake = z.strictObject({
   }),
 });
 
+const tlsReports = z
+  .strictObject({
+    organisation: key(text(displayName), {
+      says: 'Who sends the reports, for people.',
+      example: 'Example Municipality',
+    }),
+    contact: key(text(mailAddress), {
+      says:
+        'Where the receiver of a report can ask. Its domain is the one that reports are sent in the name of, and for ' +
+        'which the relay must have a DKIM key: without one no report goes by mail.',
+      example: 'tls-reports@example.nl',
+    }),
+    from: key(text(mailAddress).optional(), {
+      says: 'Sender in the header of the reports, in the domain of contact.',
+      unset: 'as contact',
+      example: 'noreply-tls@example.nl',
+    }),
+  })
+  .check(together(check.tlsReports));
+
 export const schema = z.strictObject({
   hostname: key(text(hostName).optional(), {
     says: 'Name of the relay, in EHLO, Received lines and its certificate. It should resolve to the address that mail leaves from.',
@@ -399,6 +421,12 @@ export const schema = z.strictObject({
   delivery: key(delivery.prefault({}), { says: 'How mail leaves.' }),
   queue: key(queue.prefault({}), { says: 'How mail waits.' }),
   notices: key(notices.prefault({}), { says: 'What the relay writes to senders.' }),
+  tlsReports: key(tlsReports.optional(), {
+    says:
+      'Tells domains that ask for it, once a day, how TLS with their mail hosts went (RFC 8460). Give organisation and ' +
+      'contact to switch it on.',
+    unset: 'no reports are sent',
+  }),
   intake: key(intake.prefault({}), { says: 'What is taken from clients.' }),
   shutdownGrace: key(text(duration('1s', '1h')).prefault('30s'), {
     says: 'How long a stop waits for messages that are being taken in or handed over. What is not done then is done later.',

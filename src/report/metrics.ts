@@ -16,6 +16,8 @@ export interface Gauges {
 export interface Metrics {
   /** Counts one mail event. */
   readonly count: (event: MailEvent) => void;
+  /** Counts how an attempt to send a TLS report ended. */
+  readonly tlsReport: (result: 'sent' | 'failed' | 'retry' | 'unwanted') => void;
   /** All figures in the Prometheus text format. */
   readonly print: () => Promise<string>;
 }
@@ -33,6 +35,12 @@ export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges):
     name: 'dane_relay_delivered_total',
     help: 'Recipients whose mail left, by how the connection was protected',
     labelNames: ['verdict'],
+    registers,
+  });
+  const tlsReports = new Counter({
+    name: 'dane_relay_tls_reports_total',
+    help: 'Attempts to send a TLS report to a domain, by how they ended; retry is one that is tried again',
+    labelNames: ['result'],
     registers,
   });
   const delay = new Histogram({
@@ -84,6 +92,7 @@ export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges):
       delivered.inc({ verdict: event.verdict ?? 'unknown' });
       if (event.delayMs !== undefined) delay.observe(event.delayMs / 1000);
     },
+    tlsReport: (result) => tlsReports.inc({ result }),
     print: () => registry.metrics(),
   };
 }

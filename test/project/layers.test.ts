@@ -13,7 +13,7 @@ const STAGES = ['receive', 'queue', 'route', 'policy', 'deliver', 'sign', 'repor
 const DOORS: Readonly<Record<string, readonly string[]>> = {
   nodemailer: ['deliver'],
   'dns-packet': ['route'],
-  'better-sqlite3': ['queue'],
+  'better-sqlite3': ['queue', 'report'],
   pino: ['report'],
   'prom-client': ['report'],
   hono: ['admin'],

@@ -15,8 +15,8 @@ export interface PostOptions {
   readonly resolve: Resolve;
   /** For all of it, in milliseconds. */
   readonly timeoutMs?: number;
-  /** Authorities to trust, as PEM; by default those of Node. */
-  readonly ca?: string;
+  /** Authorities to trust, as PEM; null for the public ones. */
+  readonly authorities?: readonly string[] | null;
 }
 
 /** Null when it was accepted; else why not, in a clause. Never rejects. */
@@ -25,13 +25,13 @@ export type Post = (url: URL, gzip: Buffer) => Promise<string | null>;
 const ADDRESSES_AT_MOST = 8;
 const ANSWER_HEADER_OCTETS = 16 * 1024;
 
-export function createPost({ resolve, timeoutMs = 60_000, ca }: PostOptions): Post {
+export function createPost({ resolve, timeoutMs = 60_000, authorities = null }: PostOptions): Post {
   return async (url, gzip) => {
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const addresses = await addressesOf(url.hostname, resolve);
       if (addresses.length === 0) return `${url.hostname} has no address`;
-      return await post(url, gzip, addresses, deadline, ca);
+      return await post(url, gzip, addresses, deadline, authorities);
     } catch (error) {
       if (deadline.aborted) return `no answer within ${timeoutMs / 1000} s`;
       return harmless(messageOf(error));
@@ -53,7 +53,7 @@ function post(
   gzip: Buffer,
   addresses: readonly string[],
   signal: AbortSignal,
-  ca: string | undefined,
+  authorities: readonly string[] | null,
 ): Promise<string | null> {
   const known = addresses.map((address) => ({ address, family: isIP(address) }));
   return new Promise((resolve, reject) => {
@@ -71,7 +71,7 @@ function post(
           if (all) done(null, known);
           else if (first) done(null, first.address, first.family);
         },
-        ...(ca !== undefined && { ca }),
+        ...(authorities !== null && { ca: [...authorities] }),
       },
       (answer) => {
         resolve(verdictOn(answer.statusCode ?? 0, answer.headers.location));
