@@ -8,7 +8,7 @@ import { createAdmin } from '../admin/server.ts';
 import type { Config, Endpoint } from '../config/config.ts';
 import { WAITING_IN_ALL } from '../deliver/pool.ts';
 import type { Logger } from '../model/events.ts';
-import type { Batch, NewMessage, StoredBody } from '../model/message.ts';
+import type { Batch, StoredBody } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { firstMatch } from '../policy/destinations.ts';
 import { createSchedule, type Schedule } from '../queue/schedule.ts';
@@ -94,12 +94,8 @@ async function startParts(config: Config, notes: readonly string[], file: string
     },
     queued: () => store.count(clock.now()),
   });
-  const accept = async (message: NewMessage, terms: { readonly expiresAt: number }): Promise<void> => {
-    await store.accept(message, terms);
-    worker.wake();
-  };
   // No key signs mail yet, so reports go by HTTPS alone.
-  const reportParts = { accept, resolve: dns.resolve, sign: () => null, onEnd: metrics.tlsReport };
+  const reportParts = { accept: store.accept, resolve: dns.resolve, sign: () => null, onEnd: metrics.tlsReport };
   const tlsReports = await openTlsReports(config, reportParts, log, parts);
   const counted: Logger = {
     ...log,

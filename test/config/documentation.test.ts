@@ -21,13 +21,19 @@ describe('each key of the example is right when its "#" is taken away', () => {
     expect(switchedOff.length).toBeGreaterThan(25);
   });
 
-  test.each(switchedOff.filter((line) => !/#(?:cert|key|ca): /.test(line)))('%s', (line) => {
+  test.each(switchedOff.filter((line) => !/#(?:cert|key|ca|organisation|contact|from): /.test(line)))('%s', (line) => {
     expect(load(example.replace(line, line.replace('#', ''))).ok).toBe(true);
   });
 
   test('cert and key together', () => {
     const text = example.replace('#cert:', 'cert:').replace('#key:', 'key:');
     expect(configOf(load(text)).certificate.key).toBe('/etc/dane-relay/relay.key');
+  });
+
+  test('what TLS reports need together', () => {
+    const text = example.replace('#organisation:', 'organisation:').replace('#contact:', 'contact:');
+    expect(configOf(load(text)).tlsReports?.from).toBe('tls-reports@example.nl');
+    expect(configOf(load(text.replace('#from:', 'from:'))).tlsReports?.from).toBe('noreply-tls@example.nl');
   });
 
   test.each(['listen', 'clients', 'destinations'])('the whole of %s', (name) => {

@@ -57,6 +57,7 @@ describe('without a configuration', () => {
       },
       shutdownGrace: 30_000,
       notices: { language: 'en' },
+      tlsReports: null,
       intake: {
         messageSize: 50_000_000,
         recipients: 1_000,

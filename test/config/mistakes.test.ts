@@ -21,7 +21,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'qeueu: {}\n',
       [
         '1:1 qeueu: is not a known key | one of hostname, state, listen, certificate, clients, resolver, destinations, ' +
-          'delivery, queue, notices, intake, shutdownGrace, admin, log | queue',
+          'delivery, queue, notices, tlsReports, intake, shutdownGrace, admin, log | queue',
       ],
     ],
     [
@@ -34,6 +34,26 @@ describe('a mistake is told with its line, its column, what is expected and what
     ],
     ['a wrong type', 'hostname: 5\n', ['1:11 hostname: is the number 5 | a full host name such as relay.example.nl']],
     ['no value', 'hostname:\n', ['1:10 hostname: has no value | a full host name such as relay.example.nl']],
+    [
+      'TLS reports without anybody to ask',
+      'tlsReports: { organisation: Example }\n',
+      ['1:13 tlsReports.contact: is missing | a mail address such as tls-reports@example.nl'],
+    ],
+    [
+      'TLS reports by nobody, from elsewhere',
+      'tlsReports: { organisation: " ", contact: "tls@example.nl", from: tls@other.nl }\n',
+      [
+        '1:29 tlsReports.organisation: " " is too short or too long for a name | a name of 1 to 200 characters',
+        '1:67 tlsReports.from: is in another domain than contact, and receivers would not believe such reports | an address at example.nl',
+      ],
+    ],
+    [
+      'TLS reports to something that is no address',
+      'tlsReports: { organisation: Example, contact: "tls reports@example.nl" }\n',
+      [
+        '1:47 tlsReports.contact: "tls reports@example.nl" is not a mail address | a mail address such as tls-reports@example.nl',
+      ],
+    ],
     [
       'a name that is none',
       'hostname: a..b\n',

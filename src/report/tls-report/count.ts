@@ -13,6 +13,7 @@
 import { createHash } from 'node:crypto';
 import type { SessionEnd } from '../../model/delivery.ts';
 import type { ReasonCode } from '../../model/reasons.ts';
+import type { TlsaFindings } from '../../model/tls-policy.ts';
 import { toDomain } from '../../shared/domain-name.ts';
 import { RESULTS, type ResultType } from './result-types.ts';
 
@@ -64,8 +65,19 @@ function resultOf(end: SessionEnd): ResultType | 'success' | null {
   const code = codeOf(end);
   if (code === null) return null;
   const result = RESULTS[code] ?? null;
-  const allUnusable = end.plan?.policy.kind === 'encrypt' && end.plan.policy.code === 'tlsa-all-unusable';
-  return result === 'success' && allUnusable ? 'tlsa-invalid' : result;
+  const policy = end.plan?.policy;
+  // What fails by a demand of ours alone is no failure of theirs.
+  if (policy?.kind === 'verify' && code.startsWith('webpki-') && result !== 'success') return null;
+  return result === 'success' && tlsaOf(end)?.considered.length === 0 ? 'tlsa-invalid' : result;
+}
+
+/** The TLSA records that ruled; null where there are none, or `insecureMx: encrypt` set them aside. */
+function tlsaOf({ plan }: SessionEnd): (TlsaFindings & { readonly base: string }) | null {
+  if (!plan?.tlsa || plan.tlsa.base === null) return null;
+  const { tlsa, policy } = plan;
+  const base = plan.tlsa.base;
+  const ruled = policy.kind === 'dane' || policy.kind === 'skip' || ('dane' in policy && policy.dane !== null);
+  return ruled || tlsa.considered.length === 0 ? { ...tlsa, base } : null;
 }
 
 function codeOf({ dialled, trouble }: SessionEnd): ReasonCode | null {
@@ -81,19 +93,15 @@ function policyOf(end: SessionEnd, domain: string): CountedPolicy {
   });
   const { plan } = end;
   const code = codeOf(end);
-  if (plan?.tlsa && plan.tlsa.base !== null && !isInsecureMx(plan.policy)) {
-    const records = plan.tlsa.records.map(({ text }) => text);
-    return tlsa(plan.tlsa.base, records);
+  const published = tlsaOf(end);
+  if (published) {
+    const records = published.records.map(({ text }) => text);
+    return tlsa(published.base, records);
   }
   if (plan && code === 'tlsa-lookup-failed')
     return tlsa(plan.tlsa?.name.replace(/^_\d+\._tcp\./, '') || plan.host.name, []);
   if (plan && code !== null && RESULTS[code] === 'dane-required') return tlsa(plan.host.name, []);
   return { type: 'no-policy-found', domain, strings: [], mxHosts: [] };
-}
-
-/** `insecureMx: encrypt` takes the records for no more than a reason to ask for TLS. */
-function isInsecureMx(policy: NonNullable<SessionEnd['plan']>['policy']): boolean {
-  return policy.kind === 'encrypt' && policy.code === 'mx-insecure';
 }
 
 function failureOf(end: SessionEnd, type: ResultType): Failure {

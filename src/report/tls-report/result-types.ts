@@ -25,8 +25,10 @@ export const RESULTS: Readonly<Partial<Record<ReasonCode, ResultType | 'success'
   'dane-ee': 'success',
   'dane-ta': 'success',
   'encrypted-opportunistic': 'success',
-  // Under a demand of the operator; where all TLSA records are unusable count.ts calls it tlsa-invalid.
+  // Under a demand of the operator; where no TLSA record is usable count.ts calls it tlsa-invalid.
   'encrypted-unauthenticated': 'success',
+  'webpki-matched': 'success',
+  'pin-matched': 'success',
 
   'clear-not-offered': 'starttls-not-supported',
   'clear-starttls-refused': 'starttls-not-supported',
@@ -42,6 +44,9 @@ export const RESULTS: Readonly<Partial<Record<ReasonCode, ResultType | 'success'
   'tlsa-expired': 'certificate-expired',
   'tlsa-not-trusted': 'certificate-not-trusted',
   'tlsa-no-usable-record': 'tlsa-invalid',
+  'webpki-not-trusted': 'certificate-not-trusted',
+  'webpki-expired': 'certificate-expired',
+  'webpki-name-mismatch': 'certificate-host-mismatch',
 
   'mx-lookup-failed': 'dnssec-invalid',
   'address-lookup-failed': 'dnssec-invalid',

@@ -29,7 +29,7 @@ export interface SenderOptions extends Reporter {
   readonly resolve: Resolve;
   readonly post: Post;
   /** Takes a message into the queue, as for a client. */
-  readonly accept: (message: NewMessage, terms: { readonly expiresAt: number }) => Promise<void>;
+  readonly accept: (message: NewMessage, terms: { readonly expiresAt: number }) => Promise<unknown>;
   readonly newId: () => string;
   /** Signs a message for a domain with DKIM; null where there is no key for it, and then no report goes by mail. */
   readonly sign: (message: Buffer, domain: string) => Promise<Buffer> | null;

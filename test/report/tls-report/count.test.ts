@@ -18,6 +18,8 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
     'literal-address',
     'rule-may',
     'rule-encrypt',
+    'rule-verify',
+    'rule-pin',
   ],
   'there is no host, or none that we may use': [
     'null-mx',
@@ -29,6 +31,7 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
     'loop-to-self',
     'own-host',
     'dane-only-literal',
+    'verify-literal',
   ],
   'RFC 8460 §4.3.4: it did not come to TLS': [
     'connect-failed',
@@ -41,6 +44,7 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
   ],
   'our own affair': [
     'resolver-untrusted',
+    'pin-mismatch',
     'host-busy',
     'not-tried-yet',
     'lifetime-over',
@@ -95,6 +99,7 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
 };
 
 const allUnusable: TlsPolicy = { kind: 'encrypt', code: 'tlsa-all-unusable', sni: null };
+const byMx: TlsPolicy = { kind: 'encrypt', code: 'mx-insecure', sni: null };
 const byRule: TlsPolicy = { kind: 'encrypt', code: 'rule-encrypt', sni: null };
 const noTlsa = { base: null, records: [] };
 
@@ -142,7 +147,11 @@ describe('RPT-06 what is called how', () => {
       { rule: 'dane-only', skipped: 'dane-only-no-tlsa', tlsa: noTlsa },
       'tlsa mx.example.nl 0 dane-required',
     ],
-    ['or of no use', { rule: 'dane-only', skipped: 'dane-only-unusable' }, 'tlsa mx.example.nl 1 tlsa-invalid'],
+    [
+      'or of no use',
+      { rule: 'dane-only', skipped: 'dane-only-unusable', tlsa: { considered: [] } },
+      'tlsa mx.example.nl 1 tlsa-invalid',
+    ],
     [
       'nothing is published, and there is TLS',
       { policy: may, tlsa: noTlsa, code: 'encrypted-opportunistic' },
@@ -160,10 +169,43 @@ describe('RPT-06 what is called how', () => {
     ],
   ])('%s', (_, change, expected) => expect(told(change)).toBe(expected));
 
-  test('RPT-08 mail that was delivered all the same counts as a failure: all records unusable, or sent in the clear', () => {
-    expect(told({ policy: allUnusable, code: 'encrypted-unauthenticated', verdict: 'encrypted' })).toBe(
+  const verify: TlsPolicy = {
+    kind: 'verify',
+    code: 'rule-verify',
+    sni: 'mx.example.nl',
+    names: ['mx.example.nl'],
+    wholePath: true,
+    dane: null,
+  };
+  const both: TlsPolicy = { ...verify, dane: { referenceNames: [], records: [], wholePath: true } };
+
+  test.each<[string, Session, string]>([
+    ['DANE held', { policy: both, code: 'webpki-matched' }, 'tlsa mx.example.nl 1 success'],
+    ['DANE failed', { policy: both, code: 'tlsa-mismatch' }, 'tlsa mx.example.nl 1 validation-failure'],
+    ['DANE held, and we wanted more', { policy: both, code: 'webpki-not-trusted' }, ''],
+    [
+      'nothing is published',
+      { policy: verify, tlsa: noTlsa, code: 'webpki-matched' },
+      'no-policy-found example.nl 0 success',
+    ],
+    [
+      'nothing of use is',
+      { policy: verify, tlsa: { considered: [] }, code: 'webpki-matched' },
       'tlsa mx.example.nl 1 tlsa-invalid',
-    );
+    ],
+    [
+      'records behind an insecure MX that were set aside',
+      { policy: byMx, code: 'encrypted-unauthenticated' },
+      'no-policy-found example.nl 0 success',
+    ],
+  ])('under a demand of our own: %s', (_, change, expected) =>
+    expect(told({ rule: 'verify', ...change })).toBe(expected),
+  );
+
+  test('RPT-08 mail that was delivered all the same counts as a failure: all records unusable, or sent in the clear', () => {
+    expect(
+      told({ tlsa: { considered: [] }, policy: allUnusable, code: 'encrypted-unauthenticated', verdict: 'encrypted' }),
+    ).toBe('tlsa mx.example.nl 1 tlsa-invalid');
     expect(told({ policy: may, tlsa: noTlsa, code: 'clear-handshake-failed', verdict: 'clear' })).toBe(
       'no-policy-found example.nl 0 validation-failure',
     );

@@ -53,7 +53,7 @@ export function session(change: Session = {}): SessionEnd {
     dnssec: 'secure',
     base: host,
     records: [{ text: EE, usable: true, considered: true, why: null }],
-    considered: [],
+    considered: [{ usage: 3, selector: 1, matching: 1, data: Buffer.alloc(32, 0xab) }],
     failure: null,
   };
   const skip: TlsPolicy | null = change.skipped
@@ -76,7 +76,7 @@ export function session(change: Session = {}): SessionEnd {
   };
   const greeting = change.greeting === undefined ? `220 ${host} ESMTP` : change.greeting;
   return {
-    destination: { tls: rule, nextHop: change.nextHop ?? { kind: 'domain', domain, port: 25 } },
+    destination: { tls: rule, pins: [], nextHop: change.nextHop ?? { kind: 'domain', domain, port: 25 } },
     mx: { kind: 'mx', dnssec: 'secure', expanded: null, ...change.mx },
     plan: change.deadEnd ? null : plan,
     dialled: change.skipped ? null : { connection, opened: { localAddress: '192.0.2.1', greeting } },
