@@ -295,6 +295,7 @@ STS-09 | RFC 8689 §3 | mail for which nothing is demanded of TLS is not kept ba
 RPT-01 | RFC 8460 §3 | one record that begins v=TLSRPTv1; and its rua; what is odd in it is left out and explained
 RPT-02 | RFC 8460 §4.4 | a tlsa policy has the TLSA base domain and one string for each record; without any policy no-policy-found
 RPT-03 | RFC 8460 §3 | the report goes to whom the recipient domain names
+RPT-04 | RFC 8460 §4.4 | DANE and MTA-STS each have their own count of the same session
 RPT-05 | RFC 8460 §4.3 | every TLS session counts once, as a success or as a failure; a kept connection is not counted again
 RPT-06 | RFC 8460 §4.3 | every reason code has its result type, or is named as not reported
 RPT-07 | RFC 8460 §4.3.4 | what ended before TLS is not reported

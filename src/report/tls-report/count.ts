@@ -7,6 +7,9 @@
  *   DANE demanded here, nothing published      tlsa               the mail host
  *   anything else                              no-policy-found    the domain that the mail is for
  *
+ * A session of a domain with an MTA-STS policy, or with one that could not be had, counts under `sts` as well: beside
+ * `tlsa`, and in the place of `no-policy-found` (RFC 8460 §4.4).
+ *
  * Nothing is counted where the operator's table sends the mail elsewhere or asks for no look at what is published:
  * such a session says nothing of the domain.
  */
@@ -54,11 +57,34 @@ const POLICY_OCTETS = 8 * 1024;
 export function countsOf(end: SessionEnd): readonly Count[] {
   const { nextHop, tls } = end.destination;
   if (nextHop.kind !== 'domain' || tls === 'may' || end.mx.kind === 'literal') return [];
+  const { domain } = nextHop;
+  const sts = stsCount(end, domain);
   const result = resultOf(end);
-  if (result === null) return [];
-  const policy = policyOf(end, nextHop.domain);
+  const policy = policyOf(end, domain);
+  if (result === null || (sts && policy.type === 'no-policy-found')) return sts ? [sts] : [];
+  const own = counted(domain, policy, result === 'success' ? null : failureOf(end, result, codeOf(end)));
+  return sts ? [own, sts] : [own];
+}
+
+function counted(domain: string, policy: CountedPolicy, failure: Failure | null): Count {
   const policyKey = createHash('sha256').update(JSON.stringify(policy)).digest('base64url').slice(0, 22);
-  return [{ domain: nextHop.domain, policy, policyKey, failure: result === 'success' ? null : failureOf(end, result) }];
+  return { domain, policy, policyKey, failure };
+}
+
+function stsCount(end: SessionEnd, domain: string): Count | null {
+  if (!end.sts) return null;
+  const { lines, mx, trouble } = end.sts;
+  const policy: CountedPolicy = {
+    type: 'sts',
+    domain: end.sts.domain,
+    strings: within(POLICY_OCTETS, lines),
+    mxHosts: within(POLICY_OCTETS, mx),
+  };
+  if (trouble === null) return counted(domain, policy, null);
+  const result = RESULTS[trouble.code];
+  // What says nothing of TLS says nothing of the policy either.
+  if (result === undefined || result === 'success') return null;
+  return counted(domain, policy, failureOf(end, result, trouble.code));
 }
 
 function resultOf(end: SessionEnd): ResultType | 'success' | null {
@@ -104,7 +130,7 @@ function policyOf(end: SessionEnd, domain: string): CountedPolicy {
   return { type: 'no-policy-found', domain, strings: [], mxHosts: [] };
 }
 
-function failureOf(end: SessionEnd, type: ResultType): Failure {
+function failureOf(end: SessionEnd, type: ResultType, code: ReasonCode | null): Failure {
   const { plan, dialled } = end;
   return {
     type,
@@ -112,7 +138,7 @@ function failureOf(end: SessionEnd, type: ResultType): Failure {
     mxHost: plan?.host.name ?? null,
     greeting: nameIn(dialled?.opened.greeting ?? null),
     receivingAddress: dialled?.connection.address ?? null,
-    code: codeOf(end) ?? 'internal-error',
+    code: code ?? 'internal-error',
   };
 }
 

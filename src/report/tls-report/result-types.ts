@@ -48,6 +48,11 @@ export const RESULTS: Readonly<Partial<Record<ReasonCode, ResultType | 'success'
   'webpki-expired': 'certificate-expired',
   'webpki-name-mismatch': 'certificate-host-mismatch',
 
+  'sts-policy-fetch-error': 'sts-policy-fetch-error',
+  'sts-policy-invalid': 'sts-policy-invalid',
+  'sts-webpki-invalid': 'sts-webpki-invalid',
+  'sts-mx-not-listed': 'validation-failure',
+
   'mx-lookup-failed': 'dnssec-invalid',
   'address-lookup-failed': 'dnssec-invalid',
   'tlsa-lookup-failed': 'dnssec-invalid',

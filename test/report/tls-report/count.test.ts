@@ -20,6 +20,7 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
     'rule-encrypt',
     'rule-verify',
     'rule-pin',
+    'sts-enforce',
   ],
   'there is no host, or none that we may use': [
     'null-mx',
@@ -220,6 +221,81 @@ describe('RPT-06 what is called how', () => {
     ['an address', { nextHop: { kind: 'literal', address: '192.0.2.1', port: 25 } }],
     ['a rule that looks at nothing', { rule: 'may', policy: may, code: 'encrypted-opportunistic' }],
   ])('not counted: %s', (_, change) => expect(told(change)).toBe(''));
+});
+
+describe('RPT-04 a session of a domain with MTA-STS', () => {
+  const sts = {
+    domain: 'example.nl',
+    mode: 'enforce',
+    lines: ['version: STSv1', 'mode: enforce', 'mx: mx.example.nl', 'max_age: 86400'],
+    mx: ['mx.example.nl'],
+    trouble: null,
+  } as const;
+  const seen = (code: ReasonCode) => ({ sts: { ...sts, trouble: { code, detail: '' } } });
+  const enforced: TlsPolicy = {
+    kind: 'sts',
+    code: 'sts-enforce',
+    sni: 'mx.example.nl',
+    names: ['mx.example.nl'],
+    wholePath: true,
+    dane: null,
+  };
+  const lost = { ...sts, mode: null, lines: [], mx: [] };
+
+  test.each<[string, Session, string]>([
+    ['and DANE', { sts }, 'tlsa mx.example.nl 1 success, sts example.nl 4 success'],
+    [
+      'that DANE let through and MTA-STS would not',
+      seen('webpki-not-trusted'),
+      'tlsa mx.example.nl 1 success, sts example.nl 4 certificate-not-trusted',
+    ],
+    [
+      'that DANE kept back',
+      { sts, code: 'tlsa-mismatch' },
+      'tlsa mx.example.nl 1 validation-failure, sts example.nl 4 success',
+    ],
+    ['without TLSA', { sts, policy: enforced, tlsa: noTlsa, code: 'webpki-matched' }, 'sts example.nl 4 success'],
+    [
+      'for other names',
+      { ...seen('webpki-name-mismatch'), policy: enforced, tlsa: noTlsa, code: 'webpki-name-mismatch' },
+      'sts example.nl 4 certificate-host-mismatch',
+    ],
+    [
+      'whose host is not listed',
+      { ...seen('sts-mx-not-listed'), tlsa: noTlsa, skipped: 'sts-mx-not-listed' },
+      'sts example.nl 4 validation-failure',
+    ],
+    [
+      'without STARTTLS',
+      { ...seen('starttls-not-offered'), policy: enforced, tlsa: noTlsa, code: 'starttls-not-offered' },
+      'sts example.nl 4 starttls-not-supported',
+    ],
+    [
+      'that could not be had',
+      {
+        sts: { ...lost, trouble: { code: 'sts-policy-fetch-error', detail: '' } },
+        policy: may,
+        tlsa: noTlsa,
+        code: 'encrypted-opportunistic',
+      },
+      'sts example.nl 0 sts-policy-fetch-error',
+    ],
+    [
+      'where no connection was had',
+      { ...seen('connect-failed'), policy: enforced, tlsa: noTlsa, code: 'connect-failed' },
+      '',
+    ],
+  ])('%s', (_, change, expected) => expect(told(change)).toBe(expected));
+
+  test('RPT-02 the lines of the policy and its patterns', () => {
+    const [, count] = countsOf(session({ sts }));
+    expect(count?.policy).toEqual({
+      type: 'sts',
+      domain: 'example.nl',
+      strings: sts.lines,
+      mxHosts: ['mx.example.nl'],
+    });
+  });
 });
 
 describe('what is told of a session', () => {

@@ -34,6 +34,7 @@ export interface Session {
   readonly deadEnd?: true;
   readonly greeting?: string | null;
   readonly address?: string;
+  readonly sts?: NonNullable<SessionEnd['sts']>;
 }
 
 export const dane: TlsPolicy = {
@@ -81,6 +82,7 @@ export function session(change: Session = {}): SessionEnd {
     plan: change.deadEnd ? null : plan,
     dialled: change.skipped ? null : { connection, opened: { localAddress: '192.0.2.1', greeting } },
     trouble: change.skipped ? { code: change.skipped, detail: '' } : null,
+    sts: change.sts ?? null,
   };
 }
 
