@@ -141,6 +141,14 @@ export function memoryOf(pid: number): { readonly now: number; readonly most: nu
   return { now: Math.round(now / 1024), most: Math.round(most / 1024) };
 }
 
+/** Memory of a process and all its children in MB, what they share counted once. */
+export function proportionalMemoryOf(pid: number): number {
+  const sizes = treeOf(pid).map(
+    (each) => /^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${each}/smaps_rollup`, 'utf8'))?.[1],
+  );
+  return sizes.reduce((sum, kilobytes) => sum + Number(kilobytes ?? 0), 0) / 1_000;
+}
+
 function treeOf(pid: number): readonly number[] {
   const children = readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
     readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
