@@ -25,6 +25,8 @@ const STORY = [
   'lookup-fails.test',
   'no-tlsa.test',
   'unusable.test',
+  'sts-enforced.test',
+  'sts-other-host.test',
   'null-mx.test',
   'two-hosts.test',
   'greylisting.test',

@@ -108,24 +108,28 @@ function delivered(
   story: Story,
   code: ReasonCode,
   verdict: NonNullable<Expectation['verdict']>,
-  changes: Partial<HostEntry> & { readonly dnssec?: Destination['dnssec'] } = {},
+  changes: Partial<HostEntry> & { readonly dnssec?: Destination['dnssec']; readonly sts?: PublishedSts } = {},
 ): Destination {
-  const { dnssec = 'signed', ...host } = changes;
+  const { dnssec = 'signed', sts, ...host } = changes;
   const entry = goodHost(domain, host);
   const expect: Expectation = { event: 'delivered', code, verdict, arrivesAt: [entry.name], notDialled: [] };
-  return { domain, ...story, dnssec, hosts: [entry], expect };
+  return { domain, ...story, dnssec, hosts: [entry], ...(sts && { sts }), expect };
 }
 
 function waits(
   domain: string,
   story: Story,
   code: ReasonCode,
-  changes: Partial<HostEntry> & { readonly dnssec?: Destination['dnssec']; readonly dialled?: boolean } = {},
+  changes: Partial<HostEntry> & {
+    readonly dnssec?: Destination['dnssec'];
+    readonly dialled?: boolean;
+    readonly sts?: PublishedSts;
+  } = {},
 ): Destination {
-  const { dnssec = 'signed', dialled = true, ...host } = changes;
+  const { dnssec = 'signed', dialled = true, sts, ...host } = changes;
   const entry = goodHost(domain, host);
   const expect: Expectation = { event: 'deferred', code, arrivesAt: [], notDialled: dialled ? [] : [entry.name] };
-  return { domain, ...story, dnssec, hosts: [entry], expect };
+  return { domain, ...story, dnssec, hosts: [entry], ...(sts && { sts }), expect };
 }
 
 /** The sender's own domain: the legacy mail server's users live here, and bounces come back to it. */
@@ -309,6 +313,78 @@ export const WORLD: readonly Destination[] = [
     hosts: [goodHost('unknown-user.test', { mood: 'unknown-users' })],
     expect: { event: 'bounced', code: 'remote-refused', arrivesAt: [], notDialled: [] },
   },
+  delivered(
+    'sts-enforced.test',
+    {
+      tells: 'no TLSA, but an MTA-STS policy that enforces and lists its host',
+      because: 'the host has a certificate that is valid for its name, as the policy demands',
+    },
+    'webpki-matched',
+    'authenticated',
+    { tlsa: [], certificate: 'public', sts: goodSts('sts-enforced.test') },
+  ),
+  waits(
+    'sts-other-host.test',
+    {
+      tells:
+        'an MTA-STS policy that enforces, and an MX that it does not list, as somebody who forges DNS would have to',
+      because: 'the policy came over HTTPS from the domain itself; its MX records came from anybody',
+    },
+    'sts-mx-not-listed',
+    {
+      dnssec: 'unsigned',
+      tlsa: [],
+      certificate: 'public',
+      dialled: false,
+      sts: goodSts('sts-other-host.test', { mx: ['*.mail.sts-other-host.test'] }),
+    },
+  ),
+  waits(
+    'sts-self-signed.test',
+    {
+      tells: 'an MTA-STS policy that enforces, but its host has a certificate that signs itself',
+      because: 'nobody vouches for that certificate, and no TLSA does either',
+    },
+    'webpki-not-trusted',
+    { tlsa: [], sts: goodSts('sts-self-signed.test') },
+  ),
+  delivered(
+    'sts-testing.test',
+    {
+      tells: 'an MTA-STS policy that only tests, and a certificate that signs itself',
+      because: 'what does not hold is noted, and the mail goes',
+    },
+    'encrypted-opportunistic',
+    'encrypted',
+    { tlsa: [], sts: goodSts('sts-testing.test', { mode: 'testing' }) },
+  ),
+  delivered(
+    'sts-none.test',
+    { tells: 'an MTA-STS policy that takes the earlier one back: mode none', because: 'nothing is demanded any more' },
+    'encrypted-opportunistic',
+    'encrypted',
+    { tlsa: [], sts: goodSts('sts-none.test', { mode: 'none' }) },
+  ),
+  delivered(
+    'sts-missing.test',
+    {
+      tells: 'a record that announces an MTA-STS policy, which is not where it should be',
+      because: 'nothing was known of it before, so this is as if it had none',
+    },
+    'encrypted-opportunistic',
+    'encrypted',
+    { tlsa: [], sts: goodSts('sts-missing.test', { serving: 'missing' }) },
+  ),
+  delivered(
+    'sts-and-dane.test',
+    {
+      tells: 'TLSA 3 1 1, and an MTA-STS policy that lists other hosts',
+      because: 'DANE has tied the host to the domain; the policy of MTA-STS has no say then',
+    },
+    'dane-ee',
+    'authenticated',
+    { sts: goodSts('sts-and-dane.test', { mx: ['mx.elsewhere.test'] }) },
+  ),
   delivered(
     'seven-bit.test',
     {

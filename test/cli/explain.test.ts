@@ -32,7 +32,14 @@ afterAll(async () => {
 });
 
 async function writeConfig(more: object): Promise<void> {
-  await writeFile(config, JSON.stringify({ resolver: lab.resolver, delivery: { port: lab.port }, ...more }));
+  await writeFile(
+    config,
+    JSON.stringify({
+      resolver: lab.resolver,
+      delivery: { port: lab.port, ca: lab.web.ca, mtaStsPort: lab.web.port },
+      ...more,
+    }),
+  );
 }
 
 async function explained(...words: string[]): Promise<FullExplanation & { readonly exit: number | null }> {
@@ -212,4 +219,60 @@ test('people get every lookup, record, name and certificate, and the same outcom
 test('a failed lookup is shown with its extended DNS error', async () => {
   const { stdout } = await runCommand('explain', 'lookup-fails.test', '--config', config);
   expect(stdout).toMatch(/^ +TLSA .* FAILED {2}SERVFAIL \(DNSSEC bogus\) {2}EDE 6$/m);
+});
+
+describe('MTA-STS', () => {
+  test('STS-04 STS-06 the policy that was found, and why a host is ruled out', async () => {
+    const good = await explained('sts-enforced.test', '--connect');
+    expect(good).toMatchObject({
+      exit: 0,
+      outcome: 'authenticated',
+      code: 'webpki-matched',
+      sts: {
+        domain: 'sts-enforced.test',
+        mode: 'enforce',
+        id: '1',
+        maxAge: 604_800,
+        mx: ['mx.sts-enforced.test'],
+        why: null,
+        failure: null,
+      },
+      hosts: [
+        { policy: 'sts', sni: 'mx.sts-enforced.test', referenceNames: ['mx.sts-enforced.test'], code: 'sts-enforce' },
+      ],
+    });
+    expect(good.sts?.age).toBeLessThan(60);
+    expect(await explained('sts-other-host.test')).toMatchObject({
+      exit: 1,
+      outcome: 'deferred',
+      status: '4.7.5',
+      code: 'sts-mx-not-listed',
+      hosts: [{ policy: 'skip', code: 'sts-mx-not-listed', connection: null }],
+    });
+  });
+
+  test('STS-07 a policy that cannot be had', async () => {
+    expect(await explained('sts-missing.test')).toMatchObject({
+      exit: 0,
+      outcome: 'opportunistic',
+      sts: { mode: null, failure: 'sts-policy-fetch-error', why: expect.stringContaining('answers 404, not 200') },
+    });
+  });
+
+  test('for people', async () => {
+    const { stdout } = await runCommand('explain', 'sts-enforced.test', '--config', config);
+    expect(stdout).toMatch(/^mta-sts +enforce {2}policy 1 of sts-enforced\.test {2}fetched \d+ s ago, holds 7 days$/m);
+    expect(stdout).toMatch(/^ +lists mx\.sts-enforced\.test$/m);
+    expect(stdout).toMatch(/^policy +sts /m);
+    const { stdout: none } = await runCommand('explain', 'sts-missing.test', '--config', config);
+    expect(none).toMatch(/^mta-sts +no policy {2}\(https:\/\/mta-sts\.sts-missing\.test\/.* answers 404, not 200\)$/m);
+  });
+
+  test('off: nobody is asked', async () => {
+    await writeConfig({ delivery: { port: lab.port, mtaSts: 'off' } });
+    const { sts, lookups, exit } = await explained('sts-other-host.test');
+    expect([sts, exit]).toEqual([null, 0]);
+    expect(lookups.filter(({ type }) => type === 'TXT')).toEqual([]);
+    await writeConfig({});
+  });
 });

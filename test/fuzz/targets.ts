@@ -10,6 +10,8 @@ import { readInside } from '../../src/policy/dane/der.ts';
 import { readDetails } from '../../src/policy/dane/details.ts';
 import { judgeChain } from '../../src/policy/dane/match.ts';
 import { judgeRecords, parseTlsa, readRdata } from '../../src/policy/dane/tlsa.ts';
+import { lists, readPolicy } from '../../src/policy/sts/policy.ts';
+import { readRecord } from '../../src/policy/sts/record.ts';
 import { decodeXtext, readMail, readRcpt } from '../../src/receive/envelope.ts';
 import { Wire } from '../../src/receive/wire.ts';
 import { decodeReply, encodeQuery } from '../../src/route/wire.ts';
@@ -173,6 +175,16 @@ export const TARGETS: readonly Target[] = [
       parseTlsa(octets.toString('latin1'));
       readRdata(octets);
       judgeRecords([octets, octets.subarray(1)]);
+    },
+  ),
+  target(
+    'MTA-STS records and policies',
+    nearly(oneOf('version: STSv1\r\nmode: enforce\r\nmx: *.a.nl\r\nmax_age: 1\r\n', 'v=STSv1; id=1;', '*.a.nl')),
+    (octets) => {
+      const reading = readPolicy(octets);
+      if (reading.kind === 'policy') lists(reading.policy, 'mx.a.nl');
+      const records = [octets.toString('latin1'), 'v=STSv1; id=2'] as const;
+      readRecord({ kind: 'found', secure: false, name: 'a.nl', records, ttl: 1 });
     },
   ),
   target('certificates', nearly(fc.constantFrom(...certificates)), (octets) => {
