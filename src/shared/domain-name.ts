@@ -2,7 +2,7 @@
  * Domain names and addresses as text. Every name in the code is in the form that `toDomain` returns: A-labels,
  * lower case, no trailing dot. Nothing else is ever put into a DNS question, into SNI or beside a certificate.
  */
-import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import { domainToASCII } from 'node:url';
 
 /**
@@ -18,18 +18,17 @@ export function toDomain(text: string): string | null {
   return isDomain(ascii) ? ascii : null;
 }
 
+const NAME = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
+
 /** True for a name in canonical form that may be asked for in DNS (RFC 1035 §2.3.4: labels to 63, names to 253). */
 export function isDomain(name: string): boolean {
-  return name.length >= 1 && name.length <= 253 && name.split('.').every(isLabel);
+  return name.length <= 253 && NAME.test(name);
 }
 
 /** True for a canonical name that a mail host may have: letters, digits, hyphens inside (and underscores, as met). */
 export function isHostName(name: string): boolean {
-  return isDomain(name) && isIP(name) === 0 && !/^[0-9.]+$/.test(name);
-}
-
-function isLabel(label: string): boolean {
-  return /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label);
+  // What is left out is IPv4 addresses and what passes for one somewhere. An IPv6 address is no domain name.
+  return isDomain(name) && !/^[0-9.]+$/.test(name);
 }
 
 /** The address in an address literal (`[192.0.2.1]`, `[IPv6:2001:db8::1]`, RFC 5321 §4.1.3), or null. */
