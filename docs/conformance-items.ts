@@ -197,8 +197,8 @@ PREF-06 | RFC 5321 §4.2.1 | a refusal for good by a proven host stands; no othe
 # What the operator demands, and what the log says
 POL-01 | RFC 7672 §6 | \`dane-only\` without DANE: mail waits, nothing is dialled, and it is returned only when its time is over
 POL-02 | RFC 7671 §10.3 | \`dane-only\` with unusable records only: nothing is dialled
-POL-03 | RFC 7672 §6 | audit mode: failures are counted and mail goes on | left for a later version; there is no such mode, so no mail is given away
-POL-04 | RFC 7672 §6 | exceptions by mail host as well as by domain | left for a later version; a domain is exempted with \`tls: may\`
+POL-03 | RFC 7672 §6 | report-only: failures are told in full and mail goes on, for a time that ends by itself
+POL-04 | RFC 7672 §6 | exceptions by domain and by mail host, with an owner, a reason and an end; none without
 POL-05 | RFC 7435 §3 | opportunistic DANE is what happens without configuration
 POL-06 | RFC 7672 §2.2.1 | the log has host, policy, DNSSEC status, record and TLS of the connection that decided
 POL-07 | | a configuration under which DANE is impossible is a mistake at start

@@ -84,6 +84,9 @@ function inWords(policy: TlsPolicy): string {
       ].join(', ');
     case 'pin':
       return policy.dane ? 'key must be a named one, certificate must also match' : 'key must be a named one';
+    case 'except':
+    case 'report':
+      return `${inWords(policy.strict)}; else ${policy.enough.map(inWords).join(' and ')}`;
     case 'encrypt':
       return 'TLS, any certificate';
     case 'may':

@@ -52,7 +52,8 @@ function exampleOf(key: Key, indent: string): string[] {
     return [...comment(key.says ?? '', indent), ...unset, `${indent}${key.name}:`, ...children];
   }
   const about = comment(`${sentence(key)} ${presetOf(key)}`, indent);
-  if (key.element?.kind !== 'section') return [...about, `${indent}#${key.name}: ${flow(key.example ?? key.default)}`];
+  if (key.element?.kind !== 'section')
+    return [...about, `${indent}#${key.aside ? ' ' : ''}${key.name}: ${flow(key.example ?? key.default)}`];
 
   const items = key.element.children.flatMap((child, index) => [
     // Within what is switched off, so that taking away the first "#" of each line leaves good YAML.

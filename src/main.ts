@@ -65,6 +65,14 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
     ]);
     return tlsrptCommand({ openDesk: openReportDesk });
   },
+  exceptions: async () => {
+    const [{ exceptionsCommand }, { openExceptions }, { moment, pin }] = await Promise.all([
+      import('./cli/exceptions.ts'),
+      import('./assembly/exceptions.ts'),
+      import('./config/notation.ts'),
+    ]);
+    return exceptionsCommand({ open: openExceptions, readMoment: moment.read, readPin: pin.read });
+  },
   lab: async () => (await import('./cli/lab.ts')).labCommand(),
 };
 

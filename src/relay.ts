@@ -15,7 +15,7 @@
  * turns "this host did not work" into "try the next one". Whatever is not known stops here: a host whose records
  * could not be looked up is not dialled, and when no host is left the message waits.
  */
-import type { ConnectionFacts, Outcome, SessionEnd, Visit, VisitRequest } from './model/delivery.ts';
+import type { ConnectionFacts, Outcome, Overlooked, SessionEnd, Visit, VisitRequest } from './model/delivery.ts';
 import type { MailEvent } from './model/events.ts';
 import { type Batch, TLS_REPORTER } from './model/message.ts';
 import { type ReasonCode, whatNext } from './model/reasons.ts';
@@ -107,7 +107,9 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
 /** The hosts for a destination, or why there are none. */
 export async function findWay(destination: Destination, lookups: Lookups): Promise<Route> {
   const { nextHop, tls } = destination;
-  const daneCouldMatter = tls !== 'may' && nextHop.kind !== 'literal';
+  // Where failures are only reported, this one is told with the policy of each host.
+  const enforced = destination.reportUntil === undefined || destination.reportUntil === null;
+  const daneCouldMatter = tls !== 'may' && nextHop.kind !== 'literal' && enforced;
   const doubt = daneCouldMatter ? lookups.resolverDoubt() : null;
   if (doubt !== null) {
     const mx: MxFacts = { kind: 'failed', dnssec: 'error', expanded: null };
@@ -195,6 +197,18 @@ function factsOf(mx: MxFacts, plan: HostPlan | null, connection: ConnectionFacts
     ...(connection && { verdict: connection.verdict }),
     ...(connection?.tls && { tls: connection.tls }),
     ...(connection?.record && { record: connection.record }),
+    ...(connection?.overlooked && overlookedIn(connection.overlooked)),
+  };
+}
+
+function overlookedIn({ code, detail, grant }: Overlooked): Pick<MailEvent, 'overlooked' | 'grant'> {
+  const until = new Date(grant.until).toISOString();
+  return {
+    overlooked: { code, explanation: verdictOf(code, detail).explanation },
+    grant:
+      grant.kind === 'exception'
+        ? { kind: 'exception', id: grant.id, owner: grant.owner, until }
+        : { kind: 'report', until },
   };
 }
 

@@ -17,7 +17,12 @@ export interface AdminOptions {
   /** A few facts for /healthz, which answers 200 as long as the process does. */
   readonly health: () => Readonly<Record<string, unknown>>;
   /** Whether mail can be taken and delivered now; where not, why, one sentence each. */
-  readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] };
+  readonly ready: () => {
+    readonly ready: boolean;
+    readonly reasons: readonly string[];
+    /** What whoever looks should know although mail flows, one sentence each. */
+    readonly notes: readonly string[];
+  };
   /** Metrics in the text format of Prometheus. */
   readonly metrics: () => Promise<string>;
   /** Told of what went wrong inside, which callers only see as 500. */
@@ -99,12 +104,12 @@ function pages({ hostname, health, ready, metrics, onError }: AdminOptions): Hon
 
   app.get('/healthz', (context) => answer(context, 200, { status: 'ok', ...health() }, 'ok'));
   app.get('/readyz', (context) => {
-    const { ready: isReady, reasons } = ready();
+    const { ready: isReady, reasons, notes } = ready();
     return answer(
       context,
       isReady ? 200 : 503,
-      { ready: isReady, reasons },
-      isReady ? 'ready' : `not ready: ${reasons.join(' ')}`,
+      { ready: isReady, reasons, notes },
+      [isReady ? 'ready' : `not ready: ${reasons.join(' ')}`, ...notes].join('\n'),
     );
   });
   app.get('/metrics', async ({ body }) => body(await metrics(), 200, { 'Content-Type': METRICS_TYPE }));

@@ -3,9 +3,12 @@ import { networkInterfaces } from 'node:os';
 import type { Config } from '../config/config.ts';
 import type { Resolve } from '../model/dns.ts';
 import type { Logger } from '../model/events.ts';
+import type { Grant, HostFacts, StrictPolicy } from '../model/tls-policy.ts';
 import { createTlsaFinder } from '../policy/dane/tlsa.ts';
 import { asksForTlsa, decide } from '../policy/decide.ts';
 import { createDestinations } from '../policy/destinations.ts';
+import type { ExceptionBook } from '../policy/exceptions.ts';
+import { withGrant } from '../policy/grants.ts';
 import type { Lookups } from '../relay.ts';
 import { createLocator } from '../route/addresses.ts';
 import { createRouter, type Self } from '../route/mail-hosts.ts';
@@ -22,7 +25,8 @@ export interface Dns {
   /** Answers that are believed only while the resolver proves that it validates. */
   readonly resolve: Resolve;
   /** What has to be known of a domain, as this configuration wants it. Its resolver is the one that is open. */
-  readonly lookups: (config: Config) => Omit<Lookups, 'findSts'>;
+  /** @param book the operator's exceptions; null to leave them out of account */
+  readonly lookups: (config: Config, book: ExceptionBook | null) => Omit<Lookups, 'findSts'>;
 }
 
 /**
@@ -43,7 +47,7 @@ export async function openDns(config: Config, dir: string, log: Logger, parts: P
   const probe = { resolve: resolver.resolveAfresh, signed, bogus, clock: systemClock, onChange };
   const trust = parts.opened(createTrust(probe), ({ close }) => close());
   const resolve = vouchedFor(resolver.resolve, trust);
-  return { trust, resolve, lookups: (wishes) => lookupsFor(wishes, resolve, trust) };
+  return { trust, resolve, lookups: (wishes, book) => lookupsFor(wishes, resolve, trust, book) };
 }
 
 /**
@@ -69,23 +73,43 @@ async function openUnbound({ anchor, include }: Managed, dir: string, log: Logge
   return parts.opened(await startUnbound({ dir, log, ...files }), (unbound) => unbound.close());
 }
 
-function lookupsFor(config: Config, resolve: Resolve, trust: Trust): Omit<Lookups, 'findSts'> {
+function lookupsFor(
+  config: Config,
+  resolve: Resolve,
+  trust: Trust,
+  book: ExceptionBook | null,
+): Omit<Lookups, 'findSts'> {
   const { delivery } = config;
   const locate = createLocator({ resolve });
   const judge = decide(delivery.insecureMx);
+  const destinationOf = createDestinations({
+    rules: config.destinations,
+    minimum: delivery.minimum,
+    reportUntil: delivery.reportUntil,
+    port: delivery.port,
+    now: systemClock.now,
+  });
+  const decideStrictly = (facts: HostFacts): StrictPolicy =>
+    // What was found out while the resolver was losing its proof decides nothing.
+    trust.trusted() || facts.destination.tls === 'may' || facts.mx.kind === 'literal'
+      ? judge(facts)
+      : { kind: 'skip', trouble: { code: 'resolver-untrusted', detail: trustInWords(trust.state()) } };
   return {
-    destination: createDestinations({ rules: config.destinations, port: delivery.port }),
+    destination: (domain) => ({ ...destinationOf(domain), exception: book?.forDomain(domain) ?? null }),
     resolverDoubt: () => (trust.trusted() ? null : trustInWords(trust.state())),
     route: createRouter({ resolve, locate, self: selfOf(config) }),
     locate,
     asksForTlsa: asksForTlsa(delivery.insecureMx),
     findTlsa: createTlsaFinder({ resolve }),
-    // What was found out while the resolver was losing its proof decides nothing.
-    decide: (facts) =>
-      trust.trusted() || facts.destination.tls === 'may' || facts.mx.kind === 'literal'
-        ? judge(facts)
-        : { kind: 'skip', trouble: { code: 'resolver-untrusted', detail: trustInWords(trust.state()) } },
+    decide: (facts) => withGrant(decideStrictly(facts), facts, grantFor(facts, book)),
   };
+}
+
+/** While failures are only reported no exception is needed. */
+function grantFor({ destination, host }: HostFacts, book: ExceptionBook | null): Grant | null {
+  const { reportUntil, exception } = destination;
+  if (reportUntil) return { kind: 'report', until: reportUntil };
+  return exception ?? book?.forHost(host.name) ?? null;
 }
 
 /** What would lead mail back to us: our name, and an address that we listen on at the port that we deliver to. */

@@ -10,6 +10,7 @@ import { loopbackEndpoint } from '../config/notation.ts';
 import { type DnsAnswer, dnssecOf, type ExtendedError, type MxRecord } from '../model/dns.ts';
 import { summarize } from '../policy/dane/summary.ts';
 import { textOf } from '../policy/dane/tlsa.ts';
+import { createExceptionBook } from '../policy/exceptions.ts';
 import { createLogger } from '../report/log.ts';
 import { UnboundUnavailable } from '../route/unbound.ts';
 import { createParts } from '../shared/parts.ts';
@@ -46,10 +47,11 @@ export const openExplainer: OpenExplainer = async (options) => {
     });
     await trust.check();
     asked.length = 0;
+    const book = createExceptionBook(config.state, Date.now, (why) => log.error(why));
     const deliverer = openDeliverer(config, noBody, EXPLAIN_PATIENCE_MS, log, parts);
     return {
       kind: 'open',
-      lookups: { ...lookups(config), findSts: openSts(config.state, 'read', resolve, quiet, parts)(config) },
+      lookups: { ...lookups(config, book), findSts: openSts(config.state, 'read', resolve, quiet, parts)(config) },
       dial: async (target) => {
         const { chain, ...seen } = await deliverer.dial(target);
         return { ...seen, chain: chain.map(summarize) };

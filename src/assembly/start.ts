@@ -10,7 +10,9 @@ import { WAITING_IN_ALL } from '../deliver/pool.ts';
 import type { Logger } from '../model/events.ts';
 import type { Batch, StoredBody } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
+import { summarize } from '../policy/dane/summary.ts';
 import { firstMatch } from '../policy/destinations.ts';
+import { createExceptionBook } from '../policy/exceptions.ts';
 import { createSchedule, type Schedule } from '../queue/schedule.ts';
 import { openSqliteStore } from '../queue/sqlite.ts';
 import { createStorageWatch, type StorageState } from '../queue/storage-watch.ts';
@@ -31,6 +33,7 @@ import { certificatePlace } from './certificate.ts';
 import { openControl } from './control.ts';
 import { delivererLimits, openDeliverer } from './delivery.ts';
 import { openDns, trustInWords } from './dns.ts';
+import { createRechecker } from './exceptions.ts';
 import { endOnMistakes } from './last-words.ts';
 import { createReloader, type Reloader } from './reload.ts';
 import { openSts, watchSts } from './sts.ts';
@@ -103,6 +106,12 @@ async function startParts(config: Config, notes: readonly string[], file: string
       metrics.count(event);
       tlsReports?.mailEnded(event);
       log.mail(event);
+      const { overlooked, grant, queueId, domain, host } = event;
+      if (overlooked && grant) {
+        const who = grant.kind === 'report' ? 'failures are only reported' : `exception ${grant.id} of ${grant.owner}`;
+        const facts = { queueId, domain, host, code: overlooked.code, grant };
+        log.warn(`mail left although DANE failed (${who} until ${grant.until}): ${overlooked.explanation}`, facts);
+      }
     },
   };
   const openBody = async (messageId: string): Promise<StoredBody> => {
@@ -110,6 +119,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
     return bytes ? { kind: 'memory', bytes } : store.openBody(messageId);
   };
   const deliverer = openDeliverer(config, openBody, null, log, parts);
+  const book = createExceptionBook(state, clock.now, (why) => log.error(`no exception holds: ${why}`));
   const passOver: Stages['passOver'] = (
     { messageId, domain },
     { code, detail, status, ...where },
@@ -123,7 +133,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
   const stagesFor = (wishes: Config): Stages => {
     const watch = watchSts(wishes, log);
     return {
-      ...dns.lookups(wishes),
+      ...dns.lookups(wishes, book),
       findSts: sts(wishes),
       deliver: deliverer.deliver,
       passOver,
@@ -135,6 +145,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
   };
   let stages = stagesFor(config);
   let grace = config.shutdownGrace;
+  let current = config;
   let newest = createSchedule(config.queue);
   const schedule: Schedule = {
     expiresAt: (receivedAt) => newest.expiresAt(receivedAt),
@@ -183,7 +194,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
           ...(trust.trusted() ? [] : [trustInWords(trust.state())]),
           ...(storage.state().kind === 'sound' ? [] : [storageInWords(storage.state())]),
         ];
-        return { ready: reasons.length === 0, reasons };
+        return { ready: reasons.length === 0, reasons, notes: reportOnlyIn(current) };
       },
       metrics: metrics.print,
       onError: (error) => log.error('the admin server failed', { error: messageOf(error) }),
@@ -201,7 +212,22 @@ async function startParts(config: Config, notes: readonly string[], file: string
     newest = createSchedule(next.queue);
     makeNotice = noticesIn(next);
     grace = next.shutdownGrace;
+    current = next;
+    for (const note of reportOnlyIn(next)) log.warn(note);
   });
+  const rechecker = parts.opened(
+    createRechecker({
+      folder: state,
+      lookups: () => ({ ...dns.lookups(current, null), findSts: stages.findSts }),
+      dial: async (target) => {
+        const { chain, ...seen } = await deliverer.dial(target);
+        return { ...seen, chain: chain.map(summarize) };
+      },
+      clock,
+      log,
+    }),
+    ({ close }) => close(),
+  );
   reloadOnHangup(reloader);
   await receiver.listen();
   parts.opened(null, async () => {
@@ -214,7 +240,9 @@ async function startParts(config: Config, notes: readonly string[], file: string
   const first = await trust.start();
   worker.start();
   tlsReports?.start();
+  rechecker.start();
   greet({ config, file, pin: certificate.pin, madeNow: certificate.made, notes, admin, trust: first });
+  for (const note of reportOnlyIn(config)) log.warn(note);
   log.info('started', { hostname, listen: receiver.addresses(), admin: admin.port, pin: certificate.pin });
 }
 
@@ -230,6 +258,22 @@ function storageInWords(state: StorageState): string {
     case 'faulty':
       return `mail cannot be stored and is refused with 451: ${state.reason}`;
   }
+}
+
+/** One sentence for each part of the configuration that only reports at this moment. */
+function reportOnlyIn({ delivery, destinations }: Config): readonly string[] {
+  const now = clock.now();
+  const ends = new Map<string, number>();
+  if (delivery.reportUntil !== null) ends.set('all destinations', delivery.reportUntil);
+  for (const { reportUntil, origin, domain } of destinations) {
+    if (reportUntil !== null) ends.set(origin.line === null ? domain : `the rule "${origin.text}"`, reportUntil);
+  }
+  return [...ends]
+    .filter(([, until]) => until > now)
+    .map(
+      ([whose, until]) =>
+        `REPORT ONLY for ${whose} until ${new Date(until).toISOString()}: mail goes on where DANE fails`,
+    );
 }
 
 /** A batch as old as it is when so many milliseconds do not count. */

@@ -10,7 +10,9 @@ export function inWords(answer: FullExplanation, colour: boolean): string {
   const paint = (shade: Shade, text: string): string => (colour ? `\u001b[${SHADES[shade]}m${text}\u001b[0m` : text);
   const signed = (dnssec: Dnssec): string => paint(SIGNED[dnssec].shade, SIGNED[dnssec].says);
   const widest = Math.max(0, ...answer.lookups.map(({ name }) => name.length));
+  const { file, line, text } = answer.rule;
   const lines = [
+    row('rule', text, file !== null && `${file}${line === null ? '' : `:${line}`}`),
     row('route', `${answer.domain}: ${WAY[answer.mx.kind]}`, answer.mx.dnssec && signed(answer.mx.dnssec)),
     ...(answer.mx.expanded === null ? [] : [row('', `it is an alias of ${answer.mx.expanded}`)]),
     '',

@@ -8,7 +8,7 @@ import type { Dnssec, ExtendedError } from '../model/dns.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import type { MxFacts, Trouble } from '../model/route.ts';
 import type { StsFindings } from '../model/sts.ts';
-import type { HostPlan, JudgedRecord, TlsPolicy } from '../model/tls-policy.ts';
+import type { HostPlan, JudgedRecord, Ruling, TlsPolicy } from '../model/tls-policy.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { addressesOf, findWay, type Lookups, mostTelling, planHost } from '../relay.ts';
 import { domainOf, literalAddress, toDomain } from '../shared/domain-name.ts';
@@ -35,6 +35,8 @@ export interface Lookup {
 
 export interface Explanation {
   readonly domain: string;
+  /** The line of the configuration that ruled. */
+  readonly rule: Ruling;
   readonly mx: MxFacts;
   /** What the domain demands by MTA-STS; null where that does not matter. */
   readonly sts: ExplainedSts | null;
@@ -94,11 +96,14 @@ export interface ExplainedHost {
 
 export type ExplainedConnection = ConnectionFacts & { readonly chain: readonly (CertificateSummary | null)[] };
 
+const NO_RULE: Ruling = { file: null, line: null, text: 'no rule fits, so it is tls: dane' };
+
 /** @param dial null to leave the hosts alone and take it that they do what is asked of them */
 export async function explain(domain: string, lookups: Lookups, dial: Dial | null): Promise<Explanation> {
   const destination = lookups.destination(domain);
+  const rule = destination.rule ?? NO_RULE;
   const way = await findWay(destination, lookups);
-  if (way.kind === 'dead-end') return { domain, mx: way.mx, sts: null, hosts: [], ...ending(way.trouble) };
+  if (way.kind === 'dead-end') return { domain, rule, mx: way.mx, sts: null, hosts: [], ...ending(way.trouble) };
   const found = await lookups.findSts(destination);
   const sts = found && describeSts(found, Date.now());
 
@@ -123,12 +128,12 @@ export async function explain(domain: string, lookups: Lookups, dial: Dial | nul
   const hosts = seen.map(({ plan, tried }) => describe(plan, tried && { ...tried.connection, chain: tried.chain }));
   const winner = seen.find(({ plan, tried }) => plan.policy.kind !== 'skip' && (tried === null || !tried.trouble));
   if (winner)
-    return { domain, mx: way.mx, sts, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
+    return { domain, rule, mx: way.mx, sts, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
   const troubles = seen.flatMap(({ plan, tried }): Trouble[] => {
     if (plan.policy.kind === 'skip') return [plan.policy.trouble];
     return tried?.trouble ? [{ host: plan.host.name, ...tried.trouble }] : [];
   });
-  return { domain, mx: way.mx, sts, hosts, ...ending(mostTelling(troubles)) };
+  return { domain, rule, mx: way.mx, sts, hosts, ...ending(mostTelling(troubles)) };
 }
 
 function describeSts(sts: StsFindings, now: number): ExplainedSts {
@@ -175,6 +180,9 @@ function namesOf(policy: TlsPolicy): readonly string[] {
     case 'verify':
     case 'sts':
       return policy.names;
+    case 'except':
+    case 'report':
+      return namesOf(policy.strict);
     case 'pin':
     case 'encrypt':
     case 'may':
@@ -207,6 +215,9 @@ function outcomeOf(policy: Exclude<TlsPolicy, { kind: 'skip' }>, connection: Con
       return policy.wholePath ? 'authenticated' : 'host-authenticated';
     case 'pin':
       return 'authenticated';
+    case 'except':
+    case 'report':
+      return outcomeOf(policy.strict.kind === 'skip' ? policy.enough[0] : policy.strict, null);
     case 'encrypt':
       return 'encrypted';
     case 'may':

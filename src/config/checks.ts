@@ -73,7 +73,30 @@ export function listeners(value: unknown, complain: Complain): void {
   });
 }
 
+/** Report-only is for a while. How far ahead its end may be is checked where the time is known. */
+export function reportMode(value: unknown, complain: Complain): void {
+  const { mode, until } = keysOf(value);
+  if (mode === 'report' && until === undefined) {
+    complain(['mode'], 'has no end', { expected: 'until beside it, with a date at most 30 days ahead' });
+  }
+  if (mode !== 'report' && until !== undefined)
+    complain(['until'], 'is for mode: report only', { expected: 'mode: report beside it' });
+}
+
 export function destination(value: unknown, complain: Complain): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return;
+  reportMode(value, complain);
+  const { domain, domains, mode } = keysOf(value);
+  // One that cannot be read has been told already.
+  if (!('domain' in value || 'domains' in value)) {
+    complain([], 'has neither domain nor domains', { expected: 'one of the two' });
+  }
+  if (domain !== undefined && domains !== undefined) {
+    complain(['domains'], 'cannot stand beside domain', { expected: 'one of the two' });
+  }
+  if (mode === 'report' && keysOf(value)['tls'] === 'may') {
+    complain(['mode'], 'has nothing to report, because tls: may switches DANE off', { expected: 'another tls' });
+  }
   const { tls, via, pins } = keysOf(value);
   if (tls === 'pin' && pins === undefined) {
     complain(['tls'], 'has no pins, so nothing could ever be delivered', { expected: 'pins beside it' });
@@ -97,8 +120,15 @@ export function destinations(value: unknown, complain: Complain): void {
   const exact = new Map<string, number>();
   const below = new Map<string, number>();
   let all: number | undefined;
-  itemsOf(value).forEach(({ domain }, index) => {
-    if (typeof domain !== 'string') return;
+  itemsOf(value).forEach(({ domain, domains }, index) => {
+    if (typeof domain !== 'string') {
+      if (typeof domains === 'string' && all !== undefined) {
+        complain([index], `never matches, because destinations[${all}] matches all of it first`, {
+          expected: 'the special rules before the general ones',
+        });
+      }
+      return;
+    }
     const earlier = all ?? exact.get(domain) ?? covering(domain, below);
     if (earlier !== undefined) {
       complain([index], `never matches, because destinations[${earlier}] matches all of it first`, {

@@ -2,7 +2,7 @@
  * The configuration as the relay uses it: every value there, every unit settled. Times are in milliseconds, sizes in
  * octets, paths absolute, names in canonical form. What each key means to an operator is in schema.ts.
  */
-import type { InsecureMx, TlsRule } from '../model/tls-policy.ts';
+import type { InsecureMx, Ruling, TlsMinimum, TlsRule } from '../model/tls-policy.ts';
 import type { Rate } from '../shared/rate.ts';
 
 export interface Endpoint {
@@ -65,6 +65,10 @@ export interface DestinationRule {
   readonly pins: readonly string[];
   /** null for the domain's own MX records. */
   readonly via: Via | null;
+  /** Where it was written. */
+  readonly origin: Ruling;
+  /** What fails under DANE is only told until then, in milliseconds since the epoch; null for never. */
+  readonly reportUntil: number | null;
   /** Messages to each of its domains on their way at once; null for the general limit. */
   readonly connections: number | null;
   /** Messages to each of its domains; null for any number. */
@@ -84,6 +88,10 @@ export interface Config {
   readonly delivery: {
     readonly port: number;
     readonly insecureMx: InsecureMx;
+    /** What every rule amounts to at least. */
+    readonly minimum: TlsMinimum;
+    /** As that of a rule, for all of them. */
+    readonly reportUntil: number | null;
     /** Certificates in PEM that `verify` and MTA-STS trust; null for the public ones. */
     readonly authorities: readonly string[] | null;
     readonly mtaSts: 'on' | 'off';

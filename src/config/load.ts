@@ -7,7 +7,9 @@
 import { hostname as machineName } from 'node:os';
 import { join, resolve as toAbsolute } from 'node:path';
 import type { Mistake } from '../model/mistake.ts';
+import type { Ruling } from '../model/tls-policy.ts';
 import { isHostName, toDomain } from '../shared/domain-name.ts';
+import { harmless } from '../shared/harmless.ts';
 import { expandResolver } from './checks.ts';
 import type { Config, DestinationRule, ResolverConfig } from './config.ts';
 import { type Document, type Path, readDocument } from './document.ts';
@@ -16,6 +18,7 @@ import { type Key, ROOT } from './keys.ts';
 import { MISTAKES_AT_MOST, mistake, mistakesOf, type Origin } from './mistakes.ts';
 import { type NamedFiles, readNamedFiles } from './named-files.ts';
 import { readTextFile } from './read-file.ts';
+import { reportNotes, tooFarAhead } from './report-mode.ts';
 import { schema, type Written } from './schema.ts';
 
 /** Where the configuration is looked for when nobody names a file. */
@@ -29,6 +32,8 @@ export interface LoadRequest {
   readonly cwd?: string;
   /** Name of the machine, for where none is configured. */
   readonly machine?: string;
+  /** Milliseconds since the epoch. */
+  readonly now?: number;
 }
 
 export type LoadResult =
@@ -52,17 +57,18 @@ export type LoadResult =
 /** A configuration of 100,000 destinations fits. */
 const OCTETS_AT_MOST = 8_388_608;
 
-export function loadConfig({ path, env, cwd = process.cwd(), machine = machineName() }: LoadRequest): LoadResult {
+export function loadConfig(request: LoadRequest): LoadResult {
+  const { path, env, cwd = process.cwd(), machine = machineName(), now = Date.now() } = request;
   const named = path ?? (env[CONFIG_VARIABLE] || null);
   const file = named ?? USUAL_FILE;
   const text = readTextFile(toAbsolute(cwd, file), OCTETS_AT_MOST);
   if (text.kind === 'absent' && named === null)
-    return understand({ file: null, document: readDocument(''), env, cwd, machine });
+    return understand({ file: null, document: readDocument(''), env, cwd, machine, now });
   if (text.kind !== 'text') {
     const complaint = { message: `cannot be read: ${text.reason}`, expected: '' };
     return { ok: false, mistakes: [mistake({ file, place: null }, [], complaint)], missing: text.kind === 'absent' };
   }
-  return understand({ file, document: readDocument(text.text), env, cwd, machine });
+  return understand({ file, document: readDocument(text.text), env, cwd, machine, now });
 }
 
 interface Sources {
@@ -71,9 +77,10 @@ interface Sources {
   readonly env: Environment;
   readonly cwd: string;
   readonly machine: string;
+  readonly now: number;
 }
 
-function understand({ file, document, env, cwd, machine }: Sources): LoadResult {
+function understand({ file, document, env, cwd, machine, now }: Sources): LoadResult {
   const { overrides, mistakes: inVariables } = readEnvironment(env);
   const inYaml = document.flaws.map(({ line, column, path, message, expected }) =>
     mistake({ file: file ?? '', place: { line, column } }, path, { message, expected }),
@@ -107,17 +114,31 @@ function understand({ file, document, env, cwd, machine }: Sources): LoadResult 
 
   const folder = file === null ? cwd : join(toAbsolute(cwd, file), '..');
   const files = readNamedFiles(parsed.data, (path) => toAbsolute(folder, path));
-  if (files.complaints.length > 0) {
+  const late = tooFarAhead(parsed.data, now).map((each) => ({ ...each, inside: null, expected: 'an earlier date' }));
+  const others = [...files.complaints, ...late];
+  if (others.length > 0) {
     return failed(
-      files.complaints.map(({ path, message, expected }) =>
-        mistake(originOf(path, document.placeOf), path, { message, expected }),
+      others.map(({ path, inside, ...complaint }) =>
+        mistake(inside ?? originOf(path, document.placeOf), path, complaint),
       ),
     );
   }
-  const config = settle(parsed.data, files, { folder, cwd, machine });
+  const rules = expand(parsed.data, files, (index): Ruling => {
+    if (!Array.isArray(Object(written).destinations)) return LAST_LINE.origin;
+    const path = ['destinations', index];
+    const { file: from, place } = originOf(path, document.placeOf);
+    return { file: from === '' ? null : from, line: place?.line ?? null, text: ruleText(written, index) };
+  });
+  const config = settle(parsed.data, files, rules, { folder, cwd, machine });
   const given = new Set(Object.keys(Object(written)));
   const defaultsUsed = ROOT.children.map(({ name }) => name).filter((name) => !given.has(name));
-  return { ok: true, config, file, notes: notesOn(config, given.has('hostname')), defaultsUsed };
+  return {
+    ok: true,
+    config,
+    file,
+    notes: [...notesOn(config, parsed.data.destinations, given.has('hostname')), ...reportNotes(parsed.data, now)],
+    defaultsUsed,
+  };
 }
 
 function failed(mistakes: readonly Mistake[]): LoadResult {
@@ -166,7 +187,12 @@ interface Surroundings {
   readonly machine: string;
 }
 
-function settle(written: Written, files: NamedFiles, { folder, cwd, machine }: Surroundings): Config {
+function settle(
+  written: Written,
+  files: NamedFiles,
+  destinations: Config['destinations'],
+  { folder, cwd, machine }: Surroundings,
+): Config {
   const place = (path: string): string => toAbsolute(folder, path);
   const state = written.state === undefined ? join(cwd, 'var') : place(written.state);
   const { cert, key } = written.certificate ?? { cert: join(state, 'relay.pem'), key: join(state, 'relay.key') };
@@ -184,7 +210,7 @@ function settle(written: Written, files: NamedFiles, { folder, cwd, machine }: S
       senders: atLeastOne(senders),
     })),
     resolver: settleResolver(written.resolver, place),
-    destinations: withLastLine(written.destinations),
+    destinations,
     delivery: deliveryOf(written.delivery, files),
     queue: {
       ...written.queue,
@@ -195,8 +221,15 @@ function settle(written: Written, files: NamedFiles, { folder, cwd, machine }: S
   };
 }
 
-function deliveryOf({ ca: _, ...rest }: Written['delivery'], { authorities }: NamedFiles): Config['delivery'] {
-  return { ...rest, authorities };
+function deliveryOf(
+  { ca: _, mode, until, ...rest }: Written['delivery'],
+  { authorities }: NamedFiles,
+): Config['delivery'] {
+  return { ...rest, authorities, reportUntil: reportUntil(mode, until) };
+}
+
+function reportUntil(mode: 'enforce' | 'report', until: number | undefined): number | null {
+  return mode === 'report' ? (until ?? null) : null;
 }
 
 function settleReports(reports: Written['tlsReports']): Config['tlsReports'] {
@@ -212,21 +245,45 @@ function settleResolver(
   return { kind: 'managed', include: absolute(include), anchor: absolute(anchor), probe };
 }
 
-/** Whatever no rule matches is under DANE: a table without a last line opens no hole. */
-function withLastLine(rules: Written['destinations']): Config['destinations'] {
-  const settled = rules.map(
-    ({ pins = [], via = null, connections = null, rate = null, ...rest }): DestinationRule => ({
-      ...rest,
-      pins,
-      via,
-      connections,
-      rate,
-    }),
-  );
-  const last: DestinationRule = { domain: '*', tls: 'dane', pins: [], via: null, connections: null, rate: null };
-  const [first, ...rest] = settled;
-  if (!first) return [last];
-  return settled.at(-1)?.domain === '*' ? [first, ...rest] : [first, ...rest, last];
+/**
+ * One rule for each domain, in the order of the table; those in a file stand where the rule that names it stands.
+ * Whatever no rule matches is under DANE: a table without a last line opens no hole.
+ */
+function expand(
+  { destinations }: Written,
+  files: NamedFiles,
+  originOf: (index: number) => Ruling,
+): Config['destinations'] {
+  const rules = destinations.flatMap((written, index): DestinationRule[] => {
+    const { domain, domains: _, mode, until, pins = [], via = null, connections = null, rate = null, tls } = written;
+    const origin = originOf(index);
+    const rule = { tls, pins, via, connections, rate, origin, reportUntil: reportUntil(mode, until) };
+    if (domain !== undefined) return [{ ...rule, domain }];
+    const { file = '', entries = [] } = files.domains.get(index) ?? {};
+    return entries.map((entry) => ({ ...rule, domain: entry.domain, origin: { ...origin, file, line: entry.line } }));
+  });
+  const [first, ...rest] = rules;
+  if (!first) return [LAST_LINE];
+  return destinations.at(-1)?.domain === '*' ? [first, ...rest] : [first, ...rest, LAST_LINE];
+}
+
+const LAST_LINE: DestinationRule = {
+  domain: '*',
+  tls: 'dane',
+  pins: [],
+  origin: { file: null, line: null, text: 'no rule fits, so it is tls: dane' },
+  reportUntil: null,
+  via: null,
+  connections: null,
+  rate: null,
+};
+
+/** A rule as it was written, on one line. */
+function ruleText(written: unknown, index: number): string {
+  const { destinations = [] } = Object(written) as { readonly destinations?: readonly unknown[] };
+  const keys = Object.entries(Object(destinations[index]) as Record<string, unknown>);
+  const words = keys.map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  return harmless(words.join(', ')).slice(0, 300);
 }
 
 /** The schema has made sure that the list is not empty; this tells the compiler, and stops where it is wrong. */
@@ -240,7 +297,11 @@ function nameOfMachine(machine: string): string {
   return name !== null && isHostName(name) ? name : 'localhost';
 }
 
-function notesOn({ hostname, clients, destinations, queue, admin }: Config, hostnameGiven: boolean): string[] {
+function notesOn(
+  { hostname, clients, queue, admin }: Config,
+  destinations: Written['destinations'],
+  hostnameGiven: boolean,
+): string[] {
   const notes: string[] = [];
   if (clients.length === 0) {
     notes.push('Nobody may send mail through this relay yet: no client is named under "clients".');
@@ -249,10 +310,10 @@ function notesOn({ hostname, clients, destinations, queue, admin }: Config, host
     const origin = hostnameGiven ? 'The hostname' : 'The name of this machine';
     notes.push(`${origin}, ${hostname}, is not a full name, and some mail hosts refuse that: set "hostname".`);
   }
-  destinations.forEach(({ domain, tls, via }) => {
-    if (via?.kind !== 'literal' || tls === 'may') return;
+  destinations.forEach(({ domain, domains, tls, via }) => {
+    if (via?.kind !== 'literal' || tls === 'may' || tls === 'pin') return;
     notes.push(
-      `The rule for ${domain} sends to the address ${via.address}, where DANE cannot apply: its tls: ${tls} cannot prove the host.`,
+      `The rule for ${domain ?? domains} sends to the address ${via.address}, where DANE cannot apply: its tls: ${tls} cannot prove the host.`,
     );
   });
   if (queue.delayNotice !== null && queue.delayNotice >= queue.lifetime) {

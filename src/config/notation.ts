@@ -235,11 +235,12 @@ export const dnsName: Notation<string> = {
 
 /** A domain of mail, every domain below one, or all: `example.nl`, `*.example.nl`, `*`. */
 export const domainPattern: Notation<string> = {
-  expected: 'a domain such as example.nl, "*.example.nl" for every domain below it, or "*" for all',
+  expected: 'a domain such as example.nl, "*.example.nl" or .example.nl for every domain below it, or "*" for all',
   read: (text) => {
     if (text === '*') return right(text);
-    const below = text.startsWith('*.');
-    const name = toDomain(below ? text.slice(2) : text);
+    const [start = ''] = /^\*?\./.exec(text) ?? [];
+    const below = start !== '';
+    const name = toDomain(text.slice(start.length));
     if (name !== null && isHostName(name)) return right(below ? `*.${name}` : name);
     const at = text.lastIndexOf('@');
     const meant = at >= 0 ? toDomain(text.slice(at + 1)) : null;
@@ -300,6 +301,21 @@ export const displayName: Notation<string> = {
     if (text.trim() === '' || text.length > 200) return wrong(`${shown(text)} is too short or too long for a name`);
     if (/[\p{C}]/u.test(text)) return wrong(`${shown(text)} has control characters in it`);
     return right(text.trim());
+  },
+};
+
+/** A moment in milliseconds since the epoch; a date alone means its end in UTC. */
+export const moment: Notation<number> = {
+  expected: 'a date such as 2027-01-31 (to its end, in UTC) or a time such as 2027-01-31T12:00:00Z',
+  read: (text) => {
+    const isDate = /^\d{4}-\d\d-\d\d$/.test(text);
+    const isTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)$/.test(text);
+    const at = isDate || isTime ? Date.parse(text) : Number.NaN;
+    // Date.parse moves 30 February into March.
+    const real =
+      !Number.isNaN(at) && new Date(`${text.slice(0, 10)}T00:00Z`).toISOString().slice(0, 10) === text.slice(0, 10);
+    if (!real) return wrong(`${shown(text)} is no date`);
+    return right(isDate ? at + 86_400_000 : at);
   },
 };
 

@@ -19,6 +19,7 @@ import {
   hostName,
   loopbackEndpoint,
   mailAddress,
+  moment,
   type Notation,
   network,
   pin,
@@ -182,9 +183,18 @@ const resolver = z.preprocess(
 
 const destination = z
   .strictObject({
-    domain: key(text(domainPattern), {
-      says: 'Recipient domain; "*.partner.nl" is every domain below partner.nl, "*" is every domain.',
+    domain: key(text(domainPattern).optional(), {
+      says: 'Recipient domain; "*.partner.nl" and .partner.nl are every domain below partner.nl, "*" is every domain.',
+      unset: 'those under domains',
       example: 'partner.nl',
+    }),
+    domains: key(text(filePath).optional(), {
+      says:
+        'In place of domain, a file with many: one a line, written as domain is; what follows a "#" does not count. It is ' +
+        'read at the start and at each reload.',
+      unset: 'the one under domain',
+      example: '/etc/dane-relay/partners.txt',
+      aside: true,
     }),
     tls: key(choice(['dane', 'dane-only', 'encrypt', 'verify', 'pin', 'may']).prefault('dane'), {
       says:
@@ -200,6 +210,17 @@ const destination = z
         'one while a certificate is being renewed.',
       unset: 'none',
       example: ['sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='],
+      aside: true,
+    }),
+    mode: key(choice(['enforce', 'report']).prefault('enforce'), {
+      says:
+        'With report, what fails under DANE is only told in the log for now and the mail goes on, over TLS if possible; all ' +
+        'else that the rule demands still holds. It needs an end (until), and enforces from then on without a restart.',
+    }),
+    until: key(text(moment).optional(), {
+      says: 'For mode: report, its end, at most 30 days ahead.',
+      unset: 'none',
+      example: '2027-01-31',
       aside: true,
     }),
     via: key(text(via).optional(), {
@@ -246,45 +267,63 @@ const timeouts = z.strictObject({
   quit: patience('5s', 'For the answer to QUIT.'),
 });
 
-const delivery = z.strictObject({
-  port: key(number(1, 65_535).prefault(25), { says: 'Port of mail hosts, where a rule does not name another.' }),
-  ca: key(text(filePath).optional(), {
-    says:
-      'Certificate authorities, as PEM, that tls: verify and MTA-STS trust, in place of the public ones. DANE does not ask ' +
-      'them.',
-    unset: 'the public ones that come with Node.js (the list of Mozilla)',
-    example: '/etc/ssl/certs/ca-certificates.crt',
-  }),
-  mtaSts: key(choice(['on', 'off']).prefault('on'), {
-    says:
-      'Whether the MTA-STS policies of recipient domains are looked up and obeyed where DANE does not tie a host to its ' +
-      'domain. Policies are kept in the folder sts of the state.',
-  }),
-  mtaStsPort: key(number(1, 65_535).prefault(443), {
-    says: 'Port of the web servers with MTA-STS policies. On the internet it is always 443; another is for closed test networks.',
-  }),
-  insecureMx: key(choice(['dane', 'encrypt', 'may']).prefault('dane'), {
-    says:
-      'What to do with a mail host that has TLSA records while the MX record that names it is not signed. dane: it must ' +
-      'match them. encrypt: it must do TLS. may: TLS if offered (RFC 7672 §2.2.1).',
-  }),
-  connections: key(number(1, 10_000).prefault(200), { says: 'Connections to all mail hosts together, at most.' }),
-  connectionsPerHost: key(number(1, 1_000).prefault(20), {
-    says: 'Connections to one mail host at the same time, at most.',
-  }),
-  messagesPerConnection: key(number(1, 100_000).prefault(100), {
-    says: 'Messages over one connection, at most.',
-  }),
-  connectTimeout: key(text(duration('1s', '5m')).prefault('30s'), {
-    says: 'How long a mail host may take to accept a connection.',
-  }),
-  idleTimeout: key(text(duration('1s', '5m')).prefault('5s'), {
-    says: 'How long a connection is kept open after a message for the next one to the same host.',
-  }),
-  timeouts: key(timeouts.prefault({}), {
-    says: 'How long a mail host may take for each answer. RFC 5321 §4.5.3.2 asks for no less than these defaults.',
-  }),
-});
+const delivery = z
+  .strictObject({
+    port: key(number(1, 65_535).prefault(25), { says: 'Port of mail hosts, where a rule does not name another.' }),
+    ca: key(text(filePath).optional(), {
+      says:
+        'Certificate authorities, as PEM, that tls: verify and MTA-STS trust, in place of the public ones. DANE does not ask ' +
+        'them.',
+      unset: 'the public ones that come with Node.js (the list of Mozilla)',
+      example: '/etc/ssl/certs/ca-certificates.crt',
+    }),
+    mtaSts: key(choice(['on', 'off']).prefault('on'), {
+      says:
+        'Whether the MTA-STS policies of recipient domains are looked up and obeyed where DANE does not tie a host to its ' +
+        'domain. Policies are kept in the folder sts of the state.',
+    }),
+    mtaStsPort: key(number(1, 65_535).prefault(443), {
+      says: 'Port of the web servers with MTA-STS policies. On the internet it is always 443; another is for closed test networks.',
+    }),
+    minimum: key(choice(['may', 'dane', 'encrypt']).prefault('may'), {
+      says:
+        'What every rule amounts to at least. dane: no rule switches DANE off. encrypt: mail never leaves in the clear to ' +
+        'anybody, whatever a rule says. TLS reports of this relay itself are the exception (RFC 8460 §3).',
+    }),
+    mode: key(choice(['enforce', 'report']).prefault('enforce'), {
+      says:
+        'With report, what fails under DANE is only told for now, for all destinations, as "mode" of a rule does it for ' +
+        'one. Meant for the first weeks.',
+    }),
+    until: key(text(moment).optional(), {
+      says: 'For mode: report, its end, at most 30 days ahead.',
+      unset: 'none',
+      example: '2027-01-31',
+      aside: true,
+    }),
+    insecureMx: key(choice(['dane', 'encrypt', 'may']).prefault('dane'), {
+      says:
+        'What to do with a mail host that has TLSA records while the MX record that names it is not signed. dane: it must ' +
+        'match them. encrypt: it must do TLS. may: TLS if offered (RFC 7672 §2.2.1).',
+    }),
+    connections: key(number(1, 10_000).prefault(200), { says: 'Connections to all mail hosts together, at most.' }),
+    connectionsPerHost: key(number(1, 1_000).prefault(20), {
+      says: 'Connections to one mail host at the same time, at most.',
+    }),
+    messagesPerConnection: key(number(1, 100_000).prefault(100), {
+      says: 'Messages over one connection, at most.',
+    }),
+    connectTimeout: key(text(duration('1s', '5m')).prefault('30s'), {
+      says: 'How long a mail host may take to accept a connection.',
+    }),
+    idleTimeout: key(text(duration('1s', '5m')).prefault('5s'), {
+      says: 'How long a connection is kept open after a message for the next one to the same host.',
+    }),
+    timeouts: key(timeouts.prefault({}), {
+      says: 'How long a mail host may take for each answer. RFC 5321 §4.5.3.2 asks for no less than these defaults.',
+    }),
+  })
+  .check(together(check.reportMode));
 
 const queue = z
   .strictObject({
@@ -415,7 +454,7 @@ export const schema = z.strictObject({
       .prefault([{ domain: '*', tls: 'dane' }]),
     {
       says: 'Rules for recipient domains. The first one that matches wins; without a line for "*" all others are as tls: dane.',
-      expected: 'a list of { domain, tls, pins, via, connections, rate }',
+      expected: 'a list of { domain, domains, tls, pins, mode, until, via, connections, rate }',
     },
   ),
   delivery: key(delivery.prefault({}), { says: 'How mail leaves.' }),

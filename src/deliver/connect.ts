@@ -8,6 +8,8 @@
  *   pin       starttls-not-off.  starttls-refused   tls-handshake-failed   must have a key that was named
  *   encrypt   starttls-not-off.  starttls-refused   tls-handshake-failed   any
  *   may       in the clear       in the clear       new connection, clear  any
+ *   except    as what is enough without DANE; DANE is tried first
+ *   report    the same
  *
  * (RFC 7672 §2.2.) Where TLSA records count beside another proof, both must hold. The certificate is judged before a
  * word is said under TLS. What the host said before TLS is forgotten with it (RFC 3207 §4.2), and where TLS is demanded
@@ -24,7 +26,7 @@ import type {
 } from '../model/delivery.ts';
 import { type ReasonCode, reason, whatNext } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
-import type { DaneProof, NameProof, TlsPolicy } from '../model/tls-policy.ts';
+import type { DaneProof, Grant, LenientPolicy, NameProof, TlsPolicy } from '../model/tls-policy.ts';
 import { spkiPin } from '../shared/spki.ts';
 import { ConnectionFailure } from './connection-failure.ts';
 import type { Extensions } from './envelope.ts';
@@ -72,7 +74,7 @@ export type Dialled =
 /** Dials and proves. Never rejects for anything the host does. */
 export async function dial(target: Target, dialling: Dialling): Promise<Dialled> {
   const first = await attempt(target, dialling, null);
-  const mayBeClear = target.policy.kind === 'may' && first.kind === 'failed';
+  const mayBeClear = !demandsTls(target.policy) && first.kind === 'failed';
   if (!mayBeClear || first.trouble.code !== 'tls-handshake-failed') return first;
   return attempt(target, dialling, first.trouble.detail);
 }
@@ -102,10 +104,19 @@ async function attempt(target: Target, dialling: Dialling, clearBecause: string 
   }
 }
 
-type NamePolicy = Extract<TlsPolicy, { kind: 'verify' | 'sts' }>;
+type Policy = Target['policy'];
 
-function needsAuthority(policy: TlsPolicy): policy is NamePolicy {
+/** Whether a name proof is among what may be asked of the certificate. */
+function needsAuthority(policy: TlsPolicy): boolean {
+  if (policy.kind === 'except' || policy.kind === 'report') {
+    return [policy.strict, ...policy.enough].some(needsAuthority);
+  }
   return policy.kind === 'verify' || policy.kind === 'sts';
+}
+
+function demandsTls(policy: Policy): boolean {
+  if (policy.kind === 'except' || policy.kind === 'report') return policy.enough[0].kind !== 'may';
+  return policy.kind !== 'may';
 }
 
 function troubleOf(error: unknown): Trouble {
@@ -113,7 +124,8 @@ function troubleOf(error: unknown): Trouble {
   return { code: 'internal-error', detail: error instanceof Error ? error.message : String(error) };
 }
 
-type Way = Pick<ConnectionFacts, 'verdict' | 'code' | 'reason'> & Partial<Pick<ConnectionFacts, 'record' | 'depth'>>;
+type Way = Pick<ConnectionFacts, 'verdict' | 'code' | 'reason'> &
+  Partial<Pick<ConnectionFacts, 'record' | 'depth' | 'overlooked'>>;
 
 /** The steps towards one host, with what was learned on the way even when it ends early. */
 class Approach {
@@ -141,18 +153,20 @@ class Approach {
     const { policy } = this.#target;
     await this.#greet();
     await this.#hello('before-tls');
-    if (clearBecause !== null) return clear('clear-handshake-failed', clearBecause);
+    if (clearBecause !== null) {
+      return this.#clear('clear-handshake-failed', { code: 'tls-handshake-failed', detail: clearBecause });
+    }
 
-    const mustEncrypt = policy.kind !== 'may';
+    const mustEncrypt = demandsTls(policy);
     if (!this.extensions.has('STARTTLS')) {
-      if (!mustEncrypt) return clear('clear-not-offered', '');
+      if (!mustEncrypt) return this.#clear('clear-not-offered', { code: 'starttls-not-offered', detail: '' });
       throw new ConnectionFailure({ code: 'starttls-not-offered', detail: 'STARTTLS is not in its answer to EHLO' });
     }
     const starttls = await this.#connection.command({ line: 'STARTTLS', phase: 'starttls' });
     if (starttls.code === 421 && !mustEncrypt) throw new ConnectionFailure(refusal(starttls, 'STARTTLS'));
     if (isRefusal(starttls)) {
       const said = refusal(starttls, 'STARTTLS');
-      if (!mustEncrypt) return clear('clear-starttls-refused', said.detail);
+      if (!mustEncrypt) return this.#clear('clear-starttls-refused', { code: 'starttls-refused', detail: said.detail });
       throw new ConnectionFailure({ code: 'starttls-refused', detail: said.detail, reply: textOf(starttls) });
     }
     if (starttls.code !== 220) throw new ConnectionFailure(unexpected(starttls, 'STARTTLS'));
@@ -164,7 +178,7 @@ class Approach {
     this.chain = takeChain(socket);
     this.tls = tlsFacts(socket);
     if (needsAuthority(policy)) this.#path = pathFinding(socket);
-    const way = this.#prove();
+    const way = this.#prove(policy);
     await this.#hello('under-tls');
     return way;
   }
@@ -186,7 +200,7 @@ class Approach {
     }
     if (!isRefusal(ehlo)) throw new ConnectionFailure(unexpected(ehlo, 'EHLO'));
     if (!isPermanentRefusal(ehlo)) throw new ConnectionFailure(this.#turnedAway('ehlo-refused', ehlo));
-    if (this.#target.policy.kind !== 'may' && stage === 'before-tls') {
+    if (demandsTls(this.#target.policy) && stage === 'before-tls') {
       // HELO could not lead to TLS (RFC 3207 §4).
       if (!COMMAND_UNKNOWN.has(ehlo.code)) throw new ConnectionFailure(this.#turnedAway('ehlo-refused', ehlo));
       const detail = `it does not know EHLO: ${textOf(ehlo)}`;
@@ -208,8 +222,8 @@ class Approach {
   }
 
   /** What the handshake is worth under the policy. @throws ConnectionFailure where it is worth nothing */
-  #prove(): Way {
-    const { policy } = this.#target;
+  #prove(policy: Policy): Way {
+    if (policy.kind === 'except' || policy.kind === 'report') return this.#proveLeniently(policy);
     switch (policy.kind) {
       case 'may':
         return { verdict: 'encrypted', code: 'encrypted-opportunistic', reason: reason(policy.code).says };
@@ -223,6 +237,29 @@ class Approach {
       case 'pin':
         return this.#besides(policy.dane, () => this.#provePin(policy.pins));
     }
+  }
+
+  /** Ordinary mail's proof first: a grant is used only where that fails. */
+  #proveLeniently({ strict, enough, grant }: LenientPolicy): Way {
+    let failed: Trouble;
+    if (strict.kind === 'skip') failed = strict.trouble;
+    else {
+      try {
+        return this.#prove(strict);
+      } catch (error) {
+        if (!(error instanceof ConnectionFailure)) throw error;
+        failed = error.trouble;
+      }
+    }
+    return enough.map((policy) => overlook(this.#prove(policy), failed, grant)).reduce((_, last) => last);
+  }
+
+  /** No TLS, where nothing demands it; under a grant that is a failure which is overlooked. */
+  #clear(code: ReasonCode, why: Trouble): Way {
+    const { policy } = this.#target;
+    const way: Way = { verdict: 'clear', code, reason: why.detail };
+    if (policy.kind !== 'except' && policy.kind !== 'report') return way;
+    return overlook(way, policy.strict.kind === 'skip' ? policy.strict.trouble : why, policy.grant);
   }
 
   #proveDane(proof: DaneProof): Way {
@@ -272,6 +309,32 @@ function proven(
   throw new ConnectionFailure({ code: waits ? code : otherwise, detail });
 }
 
-function clear(code: ReasonCode, reason: string): Way {
-  return { verdict: 'clear', code, reason };
+const GRANTED = {
+  exception: {
+    authenticated: 'exception-authenticated',
+    'host-authenticated': 'exception-authenticated',
+    encrypted: 'exception-encrypted',
+    // Never: an exception lets nothing out in the clear.
+    clear: 'internal-error',
+    failed: 'internal-error',
+  },
+  report: {
+    authenticated: 'report-authenticated',
+    'host-authenticated': 'report-authenticated',
+    encrypted: 'report-encrypted',
+    clear: 'report-clear',
+    failed: 'internal-error',
+  },
+} as const satisfies Record<string, Record<Way['verdict'], ReasonCode>>;
+
+/** What is told of a connection over which mail goes although `failed`: who lets it, until when, and what was wrong. */
+function overlook(way: Way, failed: Trouble, grant: Grant): Way {
+  const until = new Date(grant.until).toISOString();
+  const who =
+    grant.kind === 'exception'
+      ? `exception ${grant.id} of ${grant.owner} until ${until} (${grant.reason})`
+      : `only reported until ${until}`;
+  const { code, detail } = failed;
+  const reasonOf = [`${code}${detail === '' ? '' : `: ${detail}`}`, who].join('; ');
+  return { ...way, code: GRANTED[grant.kind][way.verdict], reason: reasonOf, overlooked: { code, detail, grant } };
 }

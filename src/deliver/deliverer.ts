@@ -76,6 +76,12 @@ interface Session extends Poolable {
 }
 
 type OurPlace = Place<Session, VisitRequest>;
+/** Sent in the clear although the host may do TLS. */
+const FELL_BACK: ReadonlySet<ReasonCode> = new Set([
+  'clear-handshake-failed',
+  'clear-starttls-refused',
+  'report-clear',
+]);
 
 const STOPPING: Trouble = { code: 'shutting-down', detail: '' };
 
@@ -228,8 +234,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
 }
 
 function fellBack({ dialled }: Session): boolean {
-  const { code } = dialled.facts;
-  return code === 'clear-handshake-failed' || code === 'clear-starttls-refused';
+  return FELL_BACK.has(dialled.facts.code);
 }
 
 function hostOf({ address, port }: Target): string {
@@ -304,6 +309,13 @@ function proofOf(policy: Target['policy'], trusted: string): readonly unknown[] 
     case 'encrypt':
     case 'may':
       return [];
+    case 'except':
+    case 'report': {
+      const { strict, enough, grant } = policy;
+      const parts = [...(strict.kind === 'skip' ? [] : [strict]), ...enough];
+      const trouble = strict.kind === 'skip' ? strict.trouble : null;
+      return [grant, trouble, ...parts.map((part) => [part.kind, part.code, part.sni, proofOf(part, trusted)])];
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import type { Batch } from './message.ts';
 import type { ReasonCode } from './reasons.ts';
 import type { MailHost, MxFacts, NextHop, Trouble } from './route.ts';
 import type { StsSession } from './sts.ts';
-import type { Destination, HostPlan, TlsPolicy } from './tls-policy.ts';
+import type { Destination, Grant, HostPlan, TlsPolicy } from './tls-policy.ts';
 
 export interface TlsFacts {
   /** `TLSv1.3`, as OpenSSL names it. */
@@ -29,6 +29,16 @@ export interface ConnectionFacts {
   readonly code: ReasonCode;
   /** What was seen, in words. */
   readonly reason: string;
+  /** What failed and was not acted upon, and who grants that; absent where nothing was overlooked. */
+  readonly overlooked?: Overlooked;
+}
+
+/** A failure that did not stop mail. It counts as one wherever failures are counted (RFC 8460 §4.3). */
+export interface Overlooked {
+  readonly code: ReasonCode;
+  /** What was seen, in words. */
+  readonly detail: string;
+  readonly grant: Grant;
 }
 
 /** What the TLS library found of the way from a server's certificate to the authorities that this relay trusts. */

@@ -32,6 +32,12 @@ export interface MailEvent {
   readonly reply?: string;
   readonly tls?: TlsFacts;
   readonly record?: string;
+  /** What failed and was not acted upon: `tlsa-mismatch`, and what was seen. */
+  readonly overlooked?: { readonly code: ReasonCode; readonly explanation: string };
+  /** Who is to blame for that, and until when (RFC 3339). */
+  readonly grant?:
+    | { readonly kind: 'exception'; readonly id: string; readonly owner: string; readonly until: string }
+    | { readonly kind: 'report'; readonly until: string };
   /** From acceptance to this event, in milliseconds. */
   readonly delayMs?: number;
   /** SPKI pin of the certificate that a client presented: `sha256/…=`. */

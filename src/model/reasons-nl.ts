@@ -22,6 +22,16 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'clear-handshake-failed':
     'onversleuteld verzonden over een nieuwe verbinding: de TLS-handshake mislukte en niets eiste TLS',
 
+  // How it left although DANE failed, because the operator said so
+  'exception-authenticated':
+    'geverifieerd aan de hand van sleutel of naam; DANE faalde, en een uitzondering van de beheerder laat mail door',
+  'exception-encrypted':
+    'versleuteld, niet geverifieerd; DANE faalde, en een uitzondering van de beheerder laat mail door',
+  'report-authenticated':
+    'geverifieerd zoals de configuratie eist; DANE faalde, wat voorlopig alleen wordt gerapporteerd',
+  'report-encrypted': 'versleuteld, niet geverifieerd; DANE faalde, wat voorlopig alleen wordt gerapporteerd',
+  'report-clear': 'onversleuteld verzonden; DANE faalde, wat voorlopig alleen wordt gerapporteerd',
+
   // What a host must prove, before anything is dialled
   'tlsa-usable': 'er zijn TLSA-records gepubliceerd: het certificaat moet bij een daarvan horen',
   'tlsa-all-unusable':
@@ -44,6 +54,8 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
     'het domein kondigt MTA-STS-beleid aan dat niet geldig is; alleen wat er al van bekend was telt',
   'sts-webpki-invalid':
     'de webserver met het MTA-STS-beleid heeft geen geldig certificaat; alleen wat er al van bekend was telt',
+  'rule-exception': 'een uitzondering van de beheerder laat mail door waar DANE faalt',
+  'rule-report': 'falende DANE wordt voorlopig alleen gerapporteerd, en mail gaat door',
 
   // DNS
   'mx-lookup-failed': 'de MX-records van het domein konden niet worden opgezocht',
@@ -100,7 +112,7 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'webpki-expired': 'een certificaat op de weg naar een vertrouwde autoriteit is op dit moment niet geldig',
   'webpki-name-mismatch': 'het certificaat van de server is van een vertrouwde autoriteit, maar op andere namen',
   'sts-mx-not-listed': 'het MTA-STS-beleid van het domein noemt deze mailserver niet, dus die mag geen mail krijgen',
-  'pin-mismatch': 'de sleutel van de server is geen van de sleutels die in de configuratie staan',
+  'pin-mismatch': 'de sleutel van de server is geen van de sleutels die de beheerder heeft genoemd',
 
   // What the remote host said
   'remote-accepted': 'de mailserver heeft het bericht aangenomen',

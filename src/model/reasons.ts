@@ -78,6 +78,38 @@ export const REASONS = {
     rfc: 'RFC 7672 §2.2',
   },
 
+  // How it left although DANE failed, because the operator said so
+  'exception-authenticated': {
+    status: '2.0.0',
+    says: 'authenticated by its key or its name; DANE failed, and an exception of the operator lets mail go',
+    whose: 'recipient',
+    rfc: 'RFC 7672 §6',
+  },
+  'exception-encrypted': {
+    status: '2.0.0',
+    says: 'encrypted, not authenticated; DANE failed, and an exception of the operator lets mail go',
+    whose: 'recipient',
+    rfc: 'RFC 7672 §6',
+  },
+  'report-authenticated': {
+    status: '2.0.0',
+    says: 'authenticated as the configuration demands; DANE failed, which is only reported for now',
+    whose: 'recipient',
+    rfc: 'RFC 7672 §6',
+  },
+  'report-encrypted': {
+    status: '2.0.0',
+    says: 'encrypted, not authenticated; DANE failed, which is only reported for now',
+    whose: 'recipient',
+    rfc: 'RFC 7672 §6',
+  },
+  'report-clear': {
+    status: '2.0.0',
+    says: 'sent in the clear; DANE failed, which is only reported for now',
+    whose: 'recipient',
+    rfc: 'RFC 7672 §6',
+  },
+
   // What a host must prove, before anything is dialled
   'tlsa-usable': {
     status: '2.0.0',
@@ -145,6 +177,18 @@ export const REASONS = {
     says: 'the configuration demands that the server has one of the keys that it names',
     whose: 'us',
     rfc: 'RFC 7435 §3',
+  },
+  'rule-exception': {
+    status: '2.0.0',
+    says: 'an exception of the operator lets mail go where DANE fails',
+    whose: 'us',
+    rfc: 'RFC 7672 §6',
+  },
+  'rule-report': {
+    status: '2.0.0',
+    says: 'failures of DANE are only reported for now, and mail goes on',
+    whose: 'us',
+    rfc: 'RFC 7672 §6',
   },
 
   'sts-enforce': {
@@ -411,7 +455,7 @@ export const REASONS = {
   },
   'pin-mismatch': {
     status: '4.7.5',
-    says: 'the key of the server is none of those that the configuration names',
+    says: 'the key of the server is none of those that the operator named',
     whose: 'us',
     rfc: 'RFC 7435 §3',
   },

@@ -54,6 +54,21 @@ export interface NameProof {
   readonly wholePath: boolean;
 }
 
+/** Who lets mail go although DANE failed, and until when. Nothing else ever does. */
+export type Grant =
+  | {
+      readonly kind: 'exception';
+      readonly id: string;
+      readonly owner: string;
+      readonly reason: string;
+      /** Milliseconds since the epoch; over from that moment on. */
+      readonly until: number;
+      /** `sha256/BASE64=` of the keys that the server must have; empty where any certificate will do under TLS. */
+      readonly pins: readonly string[];
+    }
+  /** Nothing is enforced yet, only told. */
+  | { readonly kind: 'report'; readonly until: number };
+
 /** `dane` beside another proof is one that must hold as well; null where nothing usable is published. */
 export type TlsPolicy =
   | ({ readonly kind: 'dane'; readonly code: ReasonCode; readonly sni: string } & DaneProof)
@@ -74,7 +89,27 @@ export type TlsPolicy =
     }
   | { readonly kind: 'encrypt'; readonly code: ReasonCode; readonly sni: string | null }
   | { readonly kind: 'may'; readonly code: ReasonCode; readonly sni: string | null }
+  | LenientPolicy
   | { readonly kind: 'skip'; readonly trouble: Trouble };
+
+/**
+ * What holds for ordinary mail is tried first; only where that fails is less enough, and the verdict says so.
+ * `except` is an exception of the operator, `report` a time in which failures are told and not acted upon.
+ */
+export interface LenientPolicy {
+  readonly kind: 'except' | 'report';
+  readonly code: ReasonCode;
+  readonly sni: string | null;
+  readonly strict: StrictPolicy;
+  /** All of them must hold in the place of `strict`; `may` stands alone. */
+  readonly enough: readonly [EnoughPolicy, ...EnoughPolicy[]];
+  readonly grant: Grant;
+}
+
+/** How a host must prove itself where nobody grants anything. */
+export type StrictPolicy = Exclude<TlsPolicy, LenientPolicy>;
+
+export type EnoughPolicy = Extract<TlsPolicy, { kind: 'may' | 'encrypt' | 'verify' | 'sts' | 'pin' }>;
 
 /** Everything that is known of one host before anything is dialled. */
 export interface HostPlan {
@@ -89,11 +124,29 @@ export interface HostPlan {
 /** How strong TLS must be for a destination, from the operator's table. */
 export type TlsRule = 'dane' | 'dane-only' | 'encrypt' | 'verify' | 'pin' | 'may';
 
+/** What every rule amounts to at least. */
+export type TlsMinimum = Extract<TlsRule, 'may' | 'dane' | 'encrypt'>;
+
 /** What an insecure MX answer leads to for hosts that are themselves signed (RFC 7672 §2.2.1). */
 export type InsecureMx = 'dane' | 'encrypt' | 'may';
 
+/** Where the rule for a destination was written. */
+export interface Ruling {
+  /** The configuration file, a file of domains that it names, or a variable; null where no rule was written. */
+  readonly file: string | null;
+  readonly line: number | null;
+  /** The rule in one line, as an operator would write it. */
+  readonly text: string;
+}
+
 /** What the operator's table says of one recipient domain. */
 export interface Destination {
+  /** The rule that ruled; absent where nobody asks. */
+  readonly rule?: Ruling;
+  /** Failures under DANE are told and not acted upon until then, in milliseconds since the epoch. */
+  readonly reportUntil?: number | null;
+  /** What the operator grants for this domain; absent or null where nothing is. */
+  readonly exception?: Grant | null;
   readonly tls: TlsRule;
   /** Keys that the server may have where `tls` is `pin`: `sha256/BASE64=`. */
   readonly pins: readonly string[];

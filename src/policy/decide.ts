@@ -6,7 +6,7 @@
  */
 import type { ReasonCode } from '../model/reasons.ts';
 import type { StsPolicy } from '../model/sts.ts';
-import type { HostFacts, InsecureMx, TlsaFindings, TlsPolicy } from '../model/tls-policy.ts';
+import type { EnoughPolicy, HostFacts, InsecureMx, StrictPolicy, TlsaFindings } from '../model/tls-policy.ts';
 import { lists } from './sts/policy.ts';
 
 /**
@@ -22,7 +22,7 @@ export function asksForTlsa(insecureMx: InsecureMx): (facts: HostFacts) => boole
 }
 
 /** The policy for one host. `asksForTlsa` with the same setting must have decided whether `tlsa` is there. */
-export function decide(insecureMx: InsecureMx): (facts: HostFacts) => TlsPolicy {
+export function decide(insecureMx: InsecureMx): (facts: HostFacts) => StrictPolicy {
   const asks = asksForTlsa(insecureMx);
   return (facts) => {
     const { destination, mx, host, location } = facts;
@@ -36,7 +36,7 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => TlsPolicy 
     return withSts(facts, withRule(facts, byDane(facts)));
   };
 
-  function byDane(facts: HostFacts): TlsPolicy {
+  function byDane(facts: HostFacts): StrictPolicy {
     const { tlsa } = facts;
     if (!asks(facts)) return withoutDane(facts, hasInsecureMx(facts) ? 'mx-insecure' : 'host-insecure');
     if (tlsa === null) return skip(facts, 'tlsa-lookup-failed', 'the TLSA records were not looked up');
@@ -49,14 +49,32 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => TlsPolicy 
 }
 
 /** What the operator demands besides. It never takes the place of what the recipient publishes (RFC 7672 §2.2). */
-function withRule(facts: HostFacts, policy: TlsPolicy): TlsPolicy {
-  const { tls, pins } = facts.destination;
-  if ((tls !== 'verify' && tls !== 'pin') || policy.kind === 'skip') return policy;
-  const dane = policy.kind === 'dane' ? policy : null;
-  const sni = policy.sni ?? facts.host.name;
-  if (tls === 'pin') return { kind: 'pin', code: 'rule-pin', sni, pins, dane };
-  const names = [...new Set([facts.host.name, sni])];
-  return { kind: 'verify', code: 'rule-verify', sni, names, wholePath: !hasInsecureMx(facts), dane };
+function withRule(facts: HostFacts, policy: StrictPolicy): StrictPolicy {
+  if (policy.kind === 'skip') return policy;
+  const besides = besidesDane(facts, policy.sni);
+  return besides.kind === 'encrypt' ? policy : { ...besides, dane: policy.kind === 'dane' ? policy : null };
+}
+
+/**
+ * What is demanded apart from DANE: by the operator's rule and by MTA-STS.
+ *
+ * @param least what is demanded where neither demands more
+ */
+export function apartFromDane(facts: HostFacts, sni: string | null, least: 'may' | 'encrypt'): StrictPolicy {
+  const besides = besidesDane(facts, sni);
+  const weak = besides.kind === 'encrypt' && least === 'may' && facts.destination.tls !== 'encrypt';
+  return withSts(facts, weak ? { kind: 'may', code: 'rule-report', sni } : besides);
+}
+
+/** What the operator's rule demands apart from DANE, under TLS. */
+function besidesDane(facts: HostFacts, sni: string | null): Exclude<EnoughPolicy, { kind: 'may' }> {
+  const { destination, host } = facts;
+  const { pins } = destination;
+  if (destination.tls === 'pin') return { kind: 'pin', code: 'rule-pin', sni, pins, dane: null };
+  if (destination.tls !== 'verify') return { kind: 'encrypt', code: 'rule-encrypt', sni };
+  const base = sni ?? host.name;
+  const names = [...new Set([host.name, base])];
+  return { kind: 'verify', code: 'rule-verify', sni: base, names, wholePath: !hasInsecureMx(facts), dane: null };
 }
 
 /**
@@ -64,7 +82,7 @@ function withRule(facts: HostFacts, policy: TlsPolicy): TlsPolicy {
  * has tied to the domain needs no other proof (RFC 8461 §2). Behind an insecure MX, DANE proves the host and not that it
  * is the domain's, so that both must hold. Keys that the operator has named stand for themselves.
  */
-function withSts(facts: HostFacts, policy: TlsPolicy): TlsPolicy {
+function withSts(facts: HostFacts, policy: StrictPolicy): StrictPolicy {
   const { sts, host } = facts;
   if (sts?.kind !== 'policy' || sts.policy.mode !== 'enforce') return policy;
   if (policy.kind === 'skip' || policy.kind === 'pin') return policy;
@@ -83,7 +101,7 @@ function listedIn({ mx }: StsPolicy, host: string): string {
 const LISTED_SHOWN = 5;
 
 /** A secure RRset is there: TLS is mandatory whether or not a record of it is usable (RFC 7672 §2.2). */
-function withTlsa(facts: HostFacts, { considered }: TlsaFindings, base: string, insecureMx: InsecureMx): TlsPolicy {
+function withTlsa(facts: HostFacts, { considered }: TlsaFindings, base: string, insecureMx: InsecureMx): StrictPolicy {
   const { destination } = facts;
   if (considered.length === 0) {
     // RFC 7671 §10.3: where DANE is demanded there must be no connection.
@@ -102,7 +120,7 @@ function withTlsa(facts: HostFacts, { considered }: TlsaFindings, base: string, 
 }
 
 /** No DANE for this host: what is left is what the operator demands (RFC 7672 §6). */
-function withoutDane(facts: HostFacts, why: WhyNoDane): TlsPolicy {
+function withoutDane(facts: HostFacts, why: WhyNoDane): StrictPolicy {
   const { destination, host } = facts;
   switch (destination.tls) {
     case 'dane-only':
@@ -132,7 +150,7 @@ function whyNoTlsa(facts: HostFacts, { records }: TlsaFindings): WhyNoDane {
   return records.length > 0 ? 'tlsa-insecure' : 'tlsa-absent';
 }
 
-function forLiteral(facts: HostFacts): TlsPolicy {
+function forLiteral(facts: HostFacts): StrictPolicy {
   switch (facts.destination.tls) {
     case 'dane-only':
       return skip(facts, 'dane-only-literal', facts.host.name);
@@ -168,6 +186,6 @@ function hasInsecureMx({ mx }: Pick<HostFacts, 'mx'>): boolean {
   return mx.kind === 'mx' && mx.dnssec !== 'secure';
 }
 
-function skip({ host }: HostFacts, code: ReasonCode, detail: string): TlsPolicy {
+function skip({ host }: HostFacts, code: ReasonCode, detail: string): StrictPolicy {
   return { kind: 'skip', trouble: { code, detail, host: host.name } };
 }

@@ -11,7 +11,7 @@
  * How patterns and next hops are written, and what is wrong with one, is the business of the configuration.
  */
 import type { NextHop } from '../model/route.ts';
-import type { Destination, TlsRule } from '../model/tls-policy.ts';
+import type { Destination, Ruling, TlsMinimum, TlsRule } from '../model/tls-policy.ts';
 import { literalAddress } from '../shared/domain-name.ts';
 
 /** A next hop for which the port may be left to the general setting. */
@@ -27,12 +27,20 @@ export interface DestinationRule {
   readonly tls: TlsRule;
   /** `sha256/BASE64=` of the keys for `tls: pin`; else empty. */
   readonly pins: readonly string[];
+  readonly origin: Ruling;
+  /** Failures under DANE are only told until then; null for never. Milliseconds since the epoch. */
+  readonly reportUntil: number | null;
   /** null for the domain's own mail hosts. */
   readonly via: Via | null;
 }
 
 export interface DestinationOptions {
   readonly rules: readonly DestinationRule[];
+  /** What every rule amounts to at least. */
+  readonly minimum: TlsMinimum;
+  /** Failures under DANE are only told until then, for all rules; null for never. Milliseconds since the epoch. */
+  readonly reportUntil: number | null;
+  readonly now: () => number;
   /** TCP port where a rule does not say another. */
   readonly port: number;
 }
@@ -40,12 +48,28 @@ export interface DestinationOptions {
 /**
  * @returns a function of the recipient's domain (canonical, or an address literal)
  */
-export function createDestinations({ rules, port }: DestinationOptions): (domain: string) => Destination {
+export function createDestinations(options: DestinationOptions): (domain: string) => Destination {
+  const { rules, minimum, port, now } = options;
   const ruleFor = firstMatch(rules);
   return (domain) => {
-    const { tls = 'dane', pins = [], via = null } = ruleFor(domain) ?? {};
-    return { tls, pins, nextHop: via ? { ...via, port: via.port ?? port } : nextHopOf(domain, port) };
+    const rule = ruleFor(domain);
+    const { tls = 'dane', pins = [], via = null } = rule ?? {};
+    const until = Math.max(rule?.reportUntil ?? 0, options.reportUntil ?? 0);
+    return {
+      ...(rule && { rule: rule.origin }),
+      // Asked anew each time, so that enforcement begins by itself.
+      reportUntil: until > now() ? until : null,
+      tls: atLeast(tls, minimum),
+      pins,
+      nextHop: via ? { ...via, port: via.port ?? port } : nextHopOf(domain, port),
+    };
   };
+}
+
+/** The stronger of the two. All rules above `encrypt` demand TLS and what is published for DANE besides. */
+function atLeast(tls: TlsRule, minimum: TlsMinimum): TlsRule {
+  if (tls === 'may') return minimum;
+  return tls === 'dane' && minimum === 'encrypt' ? 'encrypt' : tls;
 }
 
 /**

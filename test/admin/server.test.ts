@@ -4,12 +4,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../src/admin/server.ts';
 
 let admin: Admin;
-let ready: { ready: boolean; reasons: string[] };
+let ready: { ready: boolean; reasons: string[]; notes: string[] };
 let metrics: () => Promise<string>;
 let errors: unknown[];
 
 beforeEach(async () => {
-  ready = { ready: true, reasons: [] };
+  ready = { ready: true, reasons: [], notes: [] };
   metrics = async () => 'dane_relay_up 1\n';
   errors = [];
   admin = await createAdmin({
@@ -46,7 +46,7 @@ const bodyOf = (reply: string): string => reply.slice(reply.indexOf('\r\n\r\n') 
 
 describe('what it answers', () => {
   test('/healthz is 200 as long as the process lives, also when the relay is not ready', async () => {
-    ready = { ready: false, reasons: ['The resolver does not validate.'] };
+    ready = { ready: false, reasons: ['The resolver does not validate.'], notes: [] };
     const reply = await ask('GET /healthz');
     expect([statusOf(reply), bodyOf(reply)]).toEqual(['200', 'ok\n']);
     const json = await ask('GET /healthz', 'localhost', 'Accept: application/json\r\n');
@@ -55,7 +55,7 @@ describe('what it answers', () => {
 
   test('/readyz is 200 when ready, else 503 with every reason in words and in JSON', async () => {
     expect(statusOf(await ask('GET /readyz'))).toBe('200');
-    ready = { ready: false, reasons: ['The resolver does not validate.', 'The disk is full.'] };
+    ready = { ready: false, reasons: ['The resolver does not validate.', 'The disk is full.'], notes: [] };
     const text = await ask('GET /readyz');
     expect([statusOf(text), bodyOf(text)]).toEqual([
       '503',

@@ -13,6 +13,9 @@ function bare(env: Record<string, string> = {}, machine = 'relay.example.nl') {
   return loadConfig({ path: null, env, cwd, machine });
 }
 
+/** What a rule says of nothing else. */
+const plain = { pins: [], via: null, connections: null, rate: null, reportUntil: null };
+
 describe('without a configuration', () => {
   test('the defaults are safe: loopback, STARTTLS, its own certificate, SQLite, managed Unbound, DANE, no client', () => {
     const state = join(folder, 'empty', 'var');
@@ -23,13 +26,22 @@ describe('without a configuration', () => {
       certificate: { cert: join(state, 'relay.pem'), key: join(state, 'relay.key') },
       clients: [],
       resolver: { kind: 'managed', include: null, anchor: null, probe: { signed: '.', bogus: ['dnssec-failed.org'] } },
-      destinations: [{ domain: '*', tls: 'dane', pins: [], via: null, connections: null, rate: null }],
+      destinations: [
+        {
+          ...plain,
+          domain: '*',
+          tls: 'dane',
+          origin: { file: null, line: null, text: 'no rule fits, so it is tls: dane' },
+        },
+      ],
       delivery: {
         port: 25,
         insecureMx: 'dane',
         authorities: null,
         mtaSts: 'on',
         mtaStsPort: 443,
+        minimum: 'may',
+        reportUntil: null,
         connections: 200,
         connectionsPerHost: 20,
         messagesPerConnection: 100,
@@ -159,8 +171,13 @@ log: { level: info }
   test('a table of destinations that names no default ends with DANE for all others', () => {
     const { destinations } = configOf(load('destinations: [{ domain: a.nl, tls: may }]'));
     expect(destinations).toEqual([
-      { domain: 'a.nl', tls: 'may', pins: [], via: null, connections: null, rate: null },
-      { domain: '*', tls: 'dane', pins: [], via: null, connections: null, rate: null },
+      { ...plain, domain: 'a.nl', tls: 'may', origin: { file: 'relay.yaml', line: 1, text: 'domain: a.nl, tls: may' } },
+      {
+        ...plain,
+        domain: '*',
+        tls: 'dane',
+        origin: { file: null, line: null, text: 'no rule fits, so it is tls: dane' },
+      },
     ]);
   });
 

@@ -28,7 +28,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'a key in the wrong section',
       'delivery: { messageSize: 5MB }\n',
       [
-        '1:13 delivery.messageSize: is not a known key | one of port, ca, insecureMx, connections, connectionsPerHost, ' +
+        '1:13 delivery.messageSize: is not a known key | one of port, ca, mtaSts, mtaStsPort, minimum, mode, until, insecureMx, connections, connectionsPerHost, ' +
           'messagesPerConnection, connectTimeout, idleTimeout, timeouts | intake.messageSize',
       ],
     ],
@@ -313,7 +313,7 @@ describe('clients: nothing is open by mistake', () => {
       'an address as a sender',
       client('    networks: [10.0.0.1]\n    senders: [me@example.nl]\n'),
       [
-        '4:15 clients[0].senders[0]: "me@example.nl" is not a domain | a domain such as example.nl, "*.example.nl" for every domain below it, or "*" for all | example.nl',
+        '4:15 clients[0].senders[0]: "me@example.nl" is not a domain | a domain such as example.nl, "*.example.nl" or .example.nl for every domain below it, or "*" for all | example.nl',
       ],
     ],
   ])('%s', (_, text, expected) => {
@@ -366,7 +366,9 @@ describe('destinations: rules that could never work', () => {
   test.each<[string, string[]]>([
     [
       'destinations: []\n',
-      ['1:15 destinations: is an empty list | a list of { domain, tls, pins, via, connections, rate }'],
+      [
+        '1:15 destinations: is an empty list | a list of { domain, domains, tls, pins, mode, until, via, connections, rate }',
+      ],
     ],
     ['destinations:\n  - { domain: "*" }\n  - { domain: a.nl }\n', [`3:5 destinations[1]: ${never(0)}`]],
     ['destinations:\n  - { domain: a.nl }\n  - { domain: A.NL. }\n', [`3:5 destinations[1]: ${never(0)}`]],
@@ -476,6 +478,112 @@ describe('YAML that is none', () => {
       '2:15 log.lev',
       '3:1 hostname',
     ]);
+  });
+});
+
+describe('report-only: for a while, and never without an end', () => {
+  const moments = 'a date such as 2027-01-31 (to its end, in UTC) or a time such as 2027-01-31T12:00:00Z';
+  const inDays = (days: number): string => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+
+  test.each([
+    [
+      'delivery: { mode: report }\n',
+      '1:19 delivery.mode: has no end | until beside it, with a date at most 30 days ahead',
+    ],
+    [
+      `delivery:\n  mode: report\n  until: ${inDays(32)}\n`,
+      '3:10 delivery.until: is more than 30 days ahead | an earlier date',
+    ],
+    ['delivery: { mode: report, until: 2027-02-30 }\n', `1:34 delivery.until: "2027-02-30" is no date | ${moments}`],
+    ['delivery: { mode: report, until: soon }\n', `1:34 delivery.until: "soon" is no date | ${moments}`],
+    [`delivery: { until: ${inDays(3)} }\n`, '1:20 delivery.until: is for mode: report only | mode: report beside it'],
+    [
+      `destinations: [{ domain: a.nl, mode: report, until: ${inDays(400)} }]\n`,
+      '1:53 destinations[0].until: is more than 30 days ahead | an earlier date',
+    ],
+    [
+      `destinations: [{ domain: a.nl, tls: may, mode: report, until: ${inDays(3)} }]\n`,
+      '1:48 destinations[0].mode: has nothing to report, because tls: may switches DANE off | another tls',
+    ],
+  ])('%j', (text, mistake) => {
+    expect(tell(text)).toEqual([mistake]);
+  });
+
+  test('an end that has passed is told and enforces: nobody is kept from starting by it', () => {
+    const result = load('delivery: { mode: report, until: 2026-01-31 }\n');
+    expect(configOf(result).delivery.reportUntil).toBe(Date.UTC(2026, 1, 1));
+    expect(result.ok && result.notes.join()).toContain('ended 2026-02-01T00:00:00.000Z: DANE is enforced');
+  });
+
+  test('one that lasts is told loudly', () => {
+    const result = load(`destinations: [{ domain: a.nl, mode: report, until: ${inDays(30)} }]\n`);
+    expect(result.ok && result.notes.join()).toMatch(/REPORT ONLY for a\.nl until .*mail goes on/);
+  });
+});
+
+describe('destinations[].domains: a file with many', () => {
+  const rule = 'destinations:\n  - { domains: many.txt, tls: dane-only }\n';
+  const forms = 'a domain such as example.nl, "*.example.nl" or .example.nl for every domain below it, or "*" for all';
+  const many = (text: string): void => writeFileSync(join(folder, 'many.txt'), text);
+
+  test('each line is a rule at the place of the one that names the file, and knows its line', () => {
+    many('# partners\nb.nl  # the bank\n\n  .C.nl\n*.d.nl\r\n');
+    const { destinations } = configOf(load(`destinations:\n  - { domain: a.nl, tls: may }\n${rule.slice(14)}`));
+    expect(destinations.map(({ domain, tls, origin }) => [domain, tls, origin.file, origin.line])).toEqual([
+      ['a.nl', 'may', 'relay.yaml', 2],
+      ['b.nl', 'dane-only', 'many.txt', 2],
+      ['*.c.nl', 'dane-only', 'many.txt', 4],
+      ['*.d.nl', 'dane-only', 'many.txt', 5],
+      ['*', 'dane', null, null],
+    ]);
+    expect(destinations[1]?.origin.text).toBe('domains: many.txt, tls: dane-only');
+  });
+
+  test.each<[string, string, string[]]>([
+    [
+      'no domain at all',
+      '# nothing yet\n',
+      ['2:16 destinations[0].domains: names a file without any domain | one domain a line'],
+    ],
+    [
+      'no domain in some lines',
+      'a.nl\n  b c\npiet@d.nl\n',
+      [
+        `2:3 destinations[0].domains: "b c" is not a domain | ${forms}`,
+        `3:1 destinations[0].domains: "piet@d.nl" is not a domain | ${forms} | d.nl`,
+      ],
+    ],
+  ])('%s', (_, text, mistakes) => {
+    many(text);
+    expect(tell(rule)).toEqual(mistakes);
+  });
+
+  test('a file that is not there, and one that is no text', () => {
+    const named = (name: string) => tell(rule.replace('many.txt', name));
+    const expected = 'a file with one domain a line';
+    expect(named('nowhere.txt')).toEqual([
+      `2:16 destinations[0].domains: names a file that cannot be read: there is no such file | ${expected}`,
+    ]);
+    writeFileSync(join(folder, 'octets.txt'), Buffer.from([0x61, 0xff, 0xfe]));
+    expect(named('octets.txt')).toEqual([
+      `2:16 destinations[0].domains: names a file that cannot be read: it is not text in UTF-8 | ${expected}`,
+    ]);
+  });
+
+  test.each([
+    ['destinations: [{ tls: may }]\n', '1:16 destinations[0]: has neither domain nor domains | one of the two'],
+    [
+      'destinations: [{ domain: a.nl, domains: many.txt }]\n',
+      '1:41 destinations[0].domains: cannot stand beside domain | one of the two',
+    ],
+  ])('%j', (text, mistake) => {
+    many('x.nl\n');
+    expect(tell(text)).toEqual([mistake]);
+  });
+
+  test('a hundred thousand', () => {
+    many(Array.from({ length: 100_000 }, (_, index) => `d${index}.nl\n`).join(''));
+    expect(configOf(load(rule)).destinations).toHaveLength(100_001);
   });
 });
 

@@ -170,7 +170,7 @@ describe('notations', () => {
     ['a.*.nl', null],
     ['*nl', null],
     ['**', null],
-    ['.nl', null],
+    ['.nl', '*.nl'],
     ['192.0.2.1', null],
     ['', null],
   ])('domain pattern %j', (text, pattern) => {

@@ -34,8 +34,12 @@ export const dane: Extract<Policy, { kind: 'dane' }> = {
   records: [recordFor(own)],
   wholePath: true,
 };
-export const encrypt: Policy = { kind: 'encrypt', code: 'tlsa-all-unusable', sni: 'mx.example.test' };
-export const may: Policy = { kind: 'may', code: 'tlsa-absent', sni: 'mx.example.test' };
+export const encrypt: Extract<Policy, { kind: 'encrypt' }> = {
+  kind: 'encrypt',
+  code: 'tlsa-all-unusable',
+  sni: 'mx.example.test',
+};
+export const may: Extract<Policy, { kind: 'may' }> = { kind: 'may', code: 'tlsa-absent', sni: 'mx.example.test' };
 
 /** DANE-EE with SHA-256 of the key and nothing else: small, and really computed from what the host sent. */
 export const judge: Judge = (chain, { records }) => {

@@ -1,16 +1,19 @@
 /** The operator's table: first match wins. */
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { TlsRule } from '../../src/model/tls-policy.ts';
-import { createDestinations, type DestinationRule } from '../../src/policy/destinations.ts';
+import { createDestinations, type DestinationOptions, type DestinationRule } from '../../src/policy/destinations.ts';
 
 const rule = (domain: string, tls: TlsRule = 'dane-only', via: DestinationRule['via'] = null): DestinationRule => ({
   domain,
   tls,
   pins: [],
+  origin: { file: 'relay.yaml', line: 1, text: `domain: ${domain}` },
+  reportUntil: null,
   via,
 });
-const table = (rules: readonly DestinationRule[]) => createDestinations({ rules, port: 25 });
+const table = (rules: readonly DestinationRule[], change: Partial<DestinationOptions> = {}) =>
+  createDestinations({ rules, port: 25, minimum: 'may', reportUntil: null, now: () => 1_000, ...change });
 
 describe('which rule holds for a domain', () => {
   test.each<[string, readonly DestinationRule[], string, TlsRule]>([
@@ -79,6 +82,57 @@ describe('which rule holds for a domain', () => {
     for (let n = 1; n < 100_000; n += 2) if (find(`d${n}.example`).tls !== 'may') throw new Error(`d${n}`);
     expect(find('x.d99998.example').tls).toBe('may');
   });
+});
+
+test('a hundred thousand rules take no more steps than ten', () => {
+  const steps = (count: number): number => {
+    const rules = Array.from({ length: count }, (_, n) => rule(n % 2 ? `d${n}.example` : `*.d${n}.example`, 'may'));
+    const find = table(rules);
+    const spy = vi.spyOn(Map.prototype, 'get');
+    onTestFinished(() => spy.mockRestore());
+    for (const domain of ['d7.example', 'x.d8.example', 'nobody.anywhere.test']) find(domain);
+    const { length } = spy.mock.calls;
+    spy.mockRestore();
+    return length;
+  };
+  expect(steps(100_000)).toBe(steps(10));
+  expect(steps(10)).toBeLessThan(12);
+});
+
+test('the line that ruled comes with the answer, and nothing where no rule fits', () => {
+  const rules = [rule('a.nl'), { ...rule('*.b.nl'), origin: { file: 'partners.txt', line: 41, text: 'domain: b' } }];
+  expect(table(rules)('x.b.nl').rule).toEqual({ file: 'partners.txt', line: 41, text: 'domain: b' });
+  expect(table(rules)('c.nl').rule).toBeUndefined();
+});
+
+test.each<['may' | 'dane' | 'encrypt', TlsRule, TlsRule]>([
+  ['may', 'may', 'may'],
+  ['dane', 'may', 'dane'],
+  ['dane', 'encrypt', 'encrypt'],
+  ['encrypt', 'may', 'encrypt'],
+  ['encrypt', 'dane', 'encrypt'],
+  ['encrypt', 'dane-only', 'dane-only'],
+  ['encrypt', 'verify', 'verify'],
+  ['encrypt', 'pin', 'pin'],
+])('with the minimum %s the rule %s amounts to %s', (minimum, tls, amounts) => {
+  expect(table([rule('a.nl', tls)], { minimum })('a.nl').tls).toBe(amounts);
+});
+
+test('the minimum holds for domains without a rule', () => {
+  expect(table([], { minimum: 'encrypt' })('a.nl').tls).toBe('encrypt');
+});
+
+test('POL-03 report-only ends at its very time, for a rule and for all, without anything being read again', () => {
+  let now = 999;
+  const rules = [{ ...rule('a.nl', 'dane'), reportUntil: 1_000 }];
+  const find = table(rules, { now: () => now });
+  const findAll = table(rules, { now: () => now, reportUntil: 2_000 });
+  expect([find('a.nl').reportUntil, find('b.nl').reportUntil]).toEqual([1_000, null]);
+  expect([findAll('a.nl').reportUntil, findAll('b.nl').reportUntil]).toEqual([2_000, 2_000]);
+  now = 1_000;
+  expect([find('a.nl').reportUntil, findAll('a.nl').reportUntil]).toEqual([null, 2_000]);
+  now = 2_000;
+  expect(findAll('a.nl').reportUntil).toBeNull();
 });
 
 describe('where mail is taken', () => {
