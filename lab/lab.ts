@@ -13,6 +13,7 @@ import { chainOfThree, type Identity, leafUnder, publicAuthority, selfSigned, tl
 import { type LabDns, type LabZone, startDns } from './dns.ts';
 import { type Contact, type Mail, type MailHost, type Moment, type Mood, startHost } from './host.ts';
 import { type PolicyHost, startPolicyHost } from './policy-host.ts';
+import { type ReportHost, startReportHost } from './report-host.ts';
 import { type Destination, type HostEntry, type PublishedSts, WORLD } from './world.ts';
 
 export interface Lab {
@@ -49,6 +50,8 @@ export interface Lab {
   readonly webAddress: string;
   /** Publishes another MTA-STS policy for a domain of the world; null takes its TXT record away. */
   readonly publishSts: (domain: string, sts: PublishedSts | null) => Promise<void>;
+  /** TLS reports that came by HTTPS, compressed as they were sent. */
+  readonly tlsReports: () => readonly Buffer[];
   /** How often the MTA-STS policy of a domain was fetched. */
   readonly stsFetches: (domain: string) => number;
   readonly stop: () => Promise<void>;
@@ -93,8 +96,9 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
 
   const hosts: MailHost[] = [];
   let web: PolicyHost | null = null;
+  let reports: ReportHost | null = null;
   const stop = async (dns: LabDns | null): Promise<void> => {
-    await Promise.all([...hosts, ...(web ? [web] : [])].map((host) => host.stop()));
+    await Promise.all([...hosts, ...(web ? [web] : []), ...(reports ? [reports] : [])].map((host) => host.stop()));
     await dns?.close();
     if (dir === undefined) await rm(folder, { recursive: true, force: true });
   };
@@ -105,6 +109,8 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
     const addressOf = (host: string): string => `127.${place.block}.0.${names.indexOf(host) + 1}`;
     const policyHost = await startPolicyHost(authority, `127.${place.block}.0.${POLICY_HOST}`);
     web = policyHost;
+    const reportHost = await startReportHost(authority, `127.${place.block}.0.${REPORT_HOST}`);
+    reports = reportHost;
     const policies = new Map<string, PublishedSts>();
     const serve = async (domain: string, sts: PublishedSts): Promise<void> => {
       policies.set(domain, sts);
@@ -117,6 +123,7 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
         addressOf,
         published: (host) => get(published, host),
         web: policyHost.address,
+        reportUri: reportHost.uri,
         sts: policies.get(destination.domain) ?? null,
       });
 
@@ -124,7 +131,11 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
     const identity = (name: string): Identity => get(identities, name).host;
     const otherZones =
       zones?.({ port: place.port, address: addressOf, identity, webAddress: policyHost.address }) ?? {};
-    const dns = await startDns({ dir: folder, zones: { ...ownZones, ...otherZones, 'probe-bogus.test': BOGUS_PROBE } });
+    const zoneOfReportHost: LabZone = { records: [`@ 0 A ${reportHost.address}`], dnssec: 'signed' };
+    const dns = await startDns({
+      dir: folder,
+      zones: { ...ownZones, ...otherZones, [reportHost.name]: zoneOfReportHost, 'probe-bogus.test': BOGUS_PROBE },
+    });
     const hostNamed = (name: string): MailHost => {
       const host = hosts.find((each) => each.name === name);
       if (!host) throw new Error(`the lab has no mail host ${name} of its own`);
@@ -165,6 +176,7 @@ export async function startLab({ dir, port, world = WORLD, onMoment, zones }: La
         if (destination) await dns.setZone(domain, zoneOf(destination));
       },
       webAddress: policyHost.address,
+      tlsReports: reportHost.received,
       stsFetches: policyHost.asked,
       stop: () => stop(dns),
     };
@@ -204,6 +216,7 @@ function recordsFor({ name, tlsa }: HostEntry, { host, root, stranger }: Identit
 
 /** Last octet of the address of the web server, beyond those of the mail hosts. */
 const POLICY_HOST = 250;
+const REPORT_HOST = 251;
 
 function policyText({ mode, mx, maxAge }: PublishedSts): string {
   const lines = ['version: STSv1', `mode: ${mode}`, ...mx.map((pattern) => `mx: ${pattern}`), `max_age: ${maxAge}`];
@@ -217,11 +230,17 @@ interface ZoneFacts {
   /** Address of the web server. */
   readonly web: string;
   readonly sts: PublishedSts | null;
+  /** Where reports go by HTTPS. */
+  readonly reportUri: string;
 }
 
-function zoneFor({ dnssec, hosts }: Destination, { port, addressOf, published, web, sts }: ZoneFacts): LabZone {
+function zoneFor(
+  { dnssec, hosts, reports }: Destination,
+  { port, addressOf, published, web, sts, reportUri }: ZoneFacts,
+): LabZone {
   // TTL 0: what is put right in DNS is seen by the next question.
   const records = hosts.length === 0 ? ['@ 0 MX 0 .'] : [];
+  if (reports) records.push(`_smtp._tls 0 TXT "v=TLSRPTv1; rua=${reports === 'https' ? reportUri : reports}"`);
   if (sts) records.push(`_mta-sts 0 TXT "v=STSv1; id=${sts.id};"`, `mta-sts 0 A ${web}`);
   const forged: string[] = [];
   for (const { name, preference, canonical, tlsaForged } of hosts) {

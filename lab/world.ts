@@ -77,6 +77,8 @@ export interface Destination {
   /** Empty for a null MX (RFC 7505). */
   readonly hosts: readonly HostEntry[];
   readonly sts?: PublishedSts;
+  /** Where it wants its TLS reports: the web server of the lab, or a `mailto:`; absent for nowhere. */
+  readonly reports?: 'https' | `mailto:${string}`;
   readonly expect: Expectation;
 }
 
@@ -161,24 +163,30 @@ export const WORLD: readonly Destination[] = [
     'authenticated',
     { certificate: 'chain', tlsa: [ROOT] },
   ),
-  waits(
-    'wrong-certificate.test',
-    {
-      tells: 'TLSA 3 1 1, but its host presents another key, as somebody in between would have to',
-      because: 'whoever answers has not proven to be the host that the domain named',
-    },
-    'tlsa-mismatch',
-    { tlsa: [STRANGER_KEY] },
-  ),
-  waits(
-    'stripped.test',
-    {
-      tells: 'TLSA 3 1 1, but on the way STARTTLS was taken out of what the host offers',
-      because: 'TLSA is a promise of TLS; without TLS somebody is in between',
-    },
-    'starttls-not-offered',
-    { mood: 'no-starttls' },
-  ),
+  {
+    ...waits(
+      'wrong-certificate.test',
+      {
+        tells: 'TLSA 3 1 1, but its host presents another key, as somebody in between would have to',
+        because: 'whoever answers has not proven to be the host that the domain named',
+      },
+      'tlsa-mismatch',
+      { tlsa: [STRANGER_KEY] },
+    ),
+    reports: `mailto:tls-reports@${HOME}`,
+  },
+  {
+    ...waits(
+      'stripped.test',
+      {
+        tells: 'TLSA 3 1 1, but on the way STARTTLS was taken out of what the host offers',
+        because: 'TLSA is a promise of TLS; without TLS somebody is in between',
+      },
+      'starttls-not-offered',
+      { mood: 'no-starttls' },
+    ),
+    reports: 'https',
+  },
   waits(
     'lookup-fails.test',
     {

@@ -97,8 +97,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
     },
     queued: () => store.count(clock.now()),
   });
-  // No key signs mail yet, so reports go by HTTPS alone.
-  const reportParts = { accept: store.accept, resolve: dns.resolve, sign: () => null, onEnd: metrics.tlsReport };
+  const reportParts = { accept: store.accept, resolve: dns.resolve, canSign: () => false, onEnd: metrics.tlsReport };
   const tlsReports = await openTlsReports(config, reportParts, log, parts);
   const counted: Logger = {
     ...log,

@@ -13,7 +13,7 @@ import { messageOf } from '../shared/message-of.ts';
 import type { Parts } from '../shared/parts.ts';
 import { newQueueId } from '../shared/queue-id.ts';
 
-export type TlsReportParts = Pick<SenderOptions, 'accept' | 'sign' | 'onEnd'> & { readonly resolve: Resolve };
+export type TlsReportParts = Pick<SenderOptions, 'accept' | 'canSign' | 'onEnd'> & { readonly resolve: Resolve };
 
 /** Null where none are wanted, and where they cannot be kept: mail must not wait for that. */
 export async function openTlsReports(

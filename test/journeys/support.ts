@@ -25,7 +25,7 @@ export interface Follower {
 }
 
 /** A mail host in a zone of its own: `mx.good.test` is the one of `good.test`. */
-export type Host = HostEntry & Partial<Pick<Destination, 'dnssec' | 'sts'>>;
+export type Host = HostEntry & Partial<Pick<Destination, 'dnssec' | 'sts' | 'reports'>>;
 
 const ENDS: readonly string[] = ['delivered', 'deferred', 'bounced', 'expired'];
 
@@ -52,13 +52,14 @@ export async function startJourney(hosts: readonly Host[], zones: NonNullable<La
   };
 }
 
-function destinationOf({ dnssec = 'signed', sts, ...host }: Host): Destination {
+function destinationOf({ dnssec = 'signed', sts, reports, ...host }: Host): Destination {
   return {
     domain: host.name.slice(host.name.indexOf('.') + 1),
     tells: '',
     because: '',
     dnssec,
     ...(sts && { sts }),
+    ...(reports && { reports }),
     hosts: [host],
     expect: { event: 'delivered', code: 'dane-ee', arrivesAt: [], notDialled: [] },
   };

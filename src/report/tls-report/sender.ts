@@ -31,8 +31,8 @@ export interface SenderOptions extends Reporter {
   /** Takes a message into the queue, as for a client. */
   readonly accept: (message: NewMessage, terms: { readonly expiresAt: number }) => Promise<unknown>;
   readonly newId: () => string;
-  /** Signs a message for a domain with DKIM; null where there is no key for it, and then no report goes by mail. */
-  readonly sign: (message: Buffer, domain: string) => Promise<Buffer> | null;
+  /** Whether mail from a domain is signed with DKIM when it leaves; where it is not, no report goes by mail. */
+  readonly canSign: (domain: string) => boolean;
   readonly clock: Clock;
   readonly log: Logger;
   /** Hears how each attempt for a report ended. */
@@ -61,7 +61,7 @@ const AT_ONCE = 8;
 const gzip = promisify(gzipLater);
 
 export function createSender(options: SenderOptions, ledger: LedgerThread): Sender {
-  const { organisation, contact, from, resolve, post, accept, newId, sign, clock, log, onEnd } = options;
+  const { organisation, contact, from, resolve, post, accept, newId, canSign, clock, log, onEnd } = options;
   const submitter = domainOf(contact);
   let toldOfKey = false;
 
@@ -152,21 +152,20 @@ export function createSender(options: SenderOptions, ledger: LedgerThread): Send
     return { receiver: { uri, state: 'queued', explanation: `is on its way as ${queueId}` }, queueId };
   };
 
-  /** @returns the queue id; null when there is no key to sign with */
+  /** @returns the queue id; null when it would not be signed: then nobody may believe it (RFC 8460 §3) */
   const mailTo = async (to: string, claim: Claimed, reportId: string, zipped: Buffer): Promise<string | null> => {
+    if (!canSign(submitter)) {
+      if (!toldOfKey) log.warn(`TLS reports are not sent by mail: there is no DKIM key for ${submitter}`);
+      toldOfKey = true;
+      return null;
+    }
     const { domain, day, counts } = claim;
     const now = clock.now();
     const successes = counts.reduce((sum, policy) => sum + policy.successes, 0);
     const failures = counts.reduce((sum, policy) => sum + policy.failures, 0);
     const sessions = { successes, failures };
     const letter = { domain, submitter, organisation, from, to, day, reportId, sessions, gzip: zipped, now };
-    // A report without a signature must be ignored by whoever gets it (RFC 8460 §3).
-    const signed = await sign(reportMail(letter), submitter);
-    if (signed === null) {
-      if (!toldOfKey) log.warn(`TLS reports are not sent by mail: there is no DKIM key for ${submitter}`);
-      toldOfKey = true;
-      return null;
-    }
+    const bytes = reportMail(letter);
     const id = newId();
     await accept(
       {
@@ -181,8 +180,8 @@ export function createSender(options: SenderOptions, ledger: LedgerThread): Send
           ret: null,
           envid: null,
         },
-        content: { size: signed.length, eightBit: false, utf8Header: false },
-        body: { kind: 'memory', bytes: signed },
+        content: { size: bytes.length, eightBit: false, utf8Header: false },
+        body: { kind: 'memory', bytes },
       },
       { expiresAt: Math.min((claim.firstAttempt ?? now) + TRIED_FOR_MS, now + TRIED_FOR_MS) },
     );

@@ -1,0 +1,131 @@
+/**
+ * TLS reports through the whole relay: sessions of a day, in a lab with hosts that fail in different ways, become reports
+ * that arrive where the domains want them, and that a parser and rules of others' making read.
+ *
+ * The day ends by going back in the relay's own file: what was counted today is moved to the day before yesterday.
+ */
+import { dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RunningRelay } from '../../lab/relay.ts';
+import { goodHost, goodSts } from '../../lab/world.ts';
+import { parseReport } from '../report/tls-report/parsed.ts';
+import { eventually } from './scripted.ts';
+import { type Follower, type Journey, startJourney } from './support.ts';
+
+const STRANGER = { numbers: [3, 1, 1], of: 'stranger' } as const;
+const tlsReports = { organisation: 'Gemeente Voorbeeld', contact: 'tls-reports@office.test' };
+
+let journey: Journey;
+let relay: Follower;
+
+beforeAll(async () => {
+  journey = await startJourney(
+    [
+      goodHost('office.test'),
+      { ...goodHost('good.test'), reports: 'https' },
+      { ...goodHost('mismatch.test', { tlsa: [STRANGER] }), reports: 'https' },
+      { ...goodHost('stripped.test', { mood: 'no-starttls' }), reports: 'https' },
+      { ...goodHost('both.test', { certificate: 'public' }), sts: goodSts('both.test'), reports: 'https' },
+      { ...goodHost('letter.test', { tlsa: [STRANGER] }), reports: 'mailto:tls@office.test' },
+      { ...goodHost('silent.test') },
+    ],
+    () => ({}),
+  );
+  relay = await journey.relay({ tlsReports });
+});
+afterAll(() => journey?.end());
+
+/** Lets what was counted today have been counted the day before yesterday. The relay must not run. */
+function letDaysPass({ config }: RunningRelay): void {
+  const db = new Database(join(dirname(config), 'state', 'tls-reports.db'));
+  for (const table of ['report', 'policy', 'failure']) db.exec(`UPDATE ${table} SET day = day - 2`);
+  db.close();
+}
+
+async function reports(): Promise<Readonly<Record<string, unknown>>[]> {
+  return Promise.all(
+    journey.lab.tlsReports().map(async (octets) => {
+      const { report, mistakes } = await parseReport(octets);
+      expect(mistakes).toEqual([]);
+      return report;
+    }),
+  );
+}
+
+/** `stripped.test` in `_policies` of the report that is for it, in a line for each policy. */
+function told(report: Readonly<Record<string, unknown>> | undefined): string[] {
+  const policies = (report?.['policies'] ?? []) as {
+    policy: Record<string, string>;
+    summary: Record<string, number>;
+    'failure-details': Record<string, unknown>[];
+  }[];
+  return policies.map(({ policy, summary, 'failure-details': details }) =>
+    [
+      `${policy['policy-type']} ${policy['policy-domain']}`,
+      `${summary['total-successful-session-count']}+${summary['total-failure-session-count']}`,
+      ...details.map((detail) => `${String(detail['result-type'])} ${String(detail['receiving-mx-hostname'])}`),
+    ].join(' '),
+  );
+}
+
+describe('the sessions of a day', () => {
+  test('RPT-04 RPT-05 RPT-10 RPT-14 become reports that arrive by HTTPS, from a relay that was stopped meanwhile', async () => {
+    for (const domain of ['good.test', 'mismatch.test', 'stripped.test', 'both.test', 'letter.test', 'silent.test']) {
+      await relay.mail(domain);
+      await relay.attempt(domain);
+    }
+    // Over the connection that is kept, so no session of its own.
+    await relay.mail('good.test');
+    await relay.attempt('good.test', 2);
+    expect(await relay.running.stop()).toBe(0);
+
+    const preview = await relay.running.command('tlsrpt', 'show', 'mismatch.test', '--json');
+    expect(preview.status).toBe(0);
+    const today = await parseReport(preview.stdout);
+    expect(today.mistakes).toEqual([]);
+    expect(told(today.report)).toEqual(['tlsa mx.mismatch.test 0+1 validation-failure mx.mismatch.test']);
+    const words = await relay.running.command('tlsrpt', 'show', 'stripped.test');
+    expect(words.stdout).toContain('starttls-not-supported (starttls-not-offered) at mx.stripped.test');
+    expect(await relay.running.command('tlsrpt', 'show', 'nobody.test')).toMatchObject({ status: 1 });
+
+    letDaysPass(relay.running);
+    const again = await relay.running.again();
+    try {
+      await eventually(() => journey.lab.tlsReports().length >= 4, 'four reports by HTTPS');
+      const all = await reports();
+      const lines = all.map((report) => told(report).sort().join(', ')).sort();
+      expect(lines).toEqual([
+        'sts both.test 1+0, tlsa mx.both.test 1+0',
+        'tlsa mx.good.test 1+0',
+        'tlsa mx.mismatch.test 0+1 validation-failure mx.mismatch.test',
+        'tlsa mx.stripped.test 0+1 starttls-not-supported mx.stripped.test',
+      ]);
+      expect(all[0]).toMatchObject({
+        'organization-name': 'Gemeente Voorbeeld',
+        'contact-info': 'tls-reports@office.test',
+        'report-id': expect.stringMatching(/@office\.test$/),
+      });
+      await again.untilOutput(/TLS report sent/);
+      const list = await again.command('tlsrpt', 'list', '--json');
+      const entries = JSON.parse(list.stdout) as { domain: string; state: string }[];
+      expect(
+        entries
+          .filter(({ state }) => state === 'sent')
+          .map(({ domain }) => domain)
+          .sort(),
+      ).toEqual(['both.test', 'good.test', 'mismatch.test', 'stripped.test']);
+      const figures = await fetch(`http://${await adminOf(again)}/metrics`).then((answer) => answer.text());
+      expect(figures).toMatch(/dane_relay_tls_reports_total\{result="sent"\} 4/);
+      expect(figures).toMatch(/dane_relay_tls_reports_total\{result="unwanted"\} 1/);
+    } finally {
+      await again.stop();
+    }
+  });
+});
+
+async function adminOf({ config }: RunningRelay): Promise<string> {
+  const { readFile } = await import('node:fs/promises');
+  const settings = JSON.parse(await readFile(config, 'utf8')) as { admin: { listen: string } };
+  return settings.admin.listen;
+}
