@@ -88,6 +88,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
 
   const dns = await openDns(config, join(state, 'unbound'), log, parts);
   const { trust } = dns;
+  // Before the deliverer, which ends first: nothing can leave when a fetch that mail waited for is cut off.
   const sts = openSts(state, 'kept', dns.resolve, log, parts);
   const metrics = createMetrics({
     resolverTrusted: trust.trusted,

@@ -15,7 +15,9 @@ import { messageOf } from '../../shared/message-of.ts';
 
 export type Fetched =
   | { readonly kind: 'fetched'; readonly octets: Buffer }
-  | { readonly kind: 'failed'; readonly failure: StsFailure };
+  | { readonly kind: 'failed'; readonly failure: StsFailure }
+  /** We have not waited for it, which says nothing of the domain. */
+  | { readonly kind: 'stopped' };
 
 /** Fetches for one policy domain. Never rejects. */
 export type FetchPolicy = (domain: string) => Promise<Fetched>;
@@ -46,7 +48,7 @@ export function policyHost(domain: string): string {
 export function createFetcher({ locate, authorities, port = 443, timeoutMs = TIMEOUT_MS, signal }: FetchOptions) {
   const ca = authorities === null ? {} : { ca: [...authorities] };
 
-  const fetchPolicy: FetchPolicy = async (domain) => {
+  const fetchOne: FetchPolicy = async (domain) => {
     const host = policyHost(domain);
     const deadline = performance.now() + timeoutMs;
     const location = await within(locate(host), timeoutMs);
@@ -66,6 +68,11 @@ export function createFetcher({ locate, authorities, port = 443, timeoutMs = TIM
       last = attempt.result;
     }
     return last;
+  };
+  const fetchPolicy: FetchPolicy = async (domain) => {
+    const fetched = await fetchOne(domain);
+    // Whatever failed in the end, our own end may have been the reason.
+    return fetched.kind === 'failed' && signal?.aborted ? { kind: 'stopped' } : fetched;
   };
   return fetchPolicy;
 }

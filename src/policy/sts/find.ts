@@ -16,7 +16,7 @@ import type { Logger } from '../../model/events.ts';
 import type { StsFailure, StsFindings, StsPolicy } from '../../model/sts.ts';
 import type { Destination } from '../../model/tls-policy.ts';
 import type { StsCache, StsEntry } from './cache.ts';
-import type { FetchPolicy } from './fetch.ts';
+import type { Fetched, FetchPolicy } from './fetch.ts';
 import { readPolicy } from './policy.ts';
 import { readRecord, recordName, type StsRecord } from './record.ts';
 
@@ -78,8 +78,10 @@ export function createSts({ resolve, fetchPolicy, cache, now, log }: StsOptions)
     // Another process may have been luckier, or later.
     const known = await cache.read(domain, 'disk');
     if (known?.policy?.id === id && known.policy.fetchedAt > began) return known;
-    const { text, failure } = judge(fetched);
     const at = now();
+    // Nothing goes out any more by then; a failure that was none must not be held against the domain later.
+    if (fetched.kind === 'stopped') return known ?? { domain, usedAt: at, policy: null, failure: null };
+    const { text, failure } = judge(fetched);
     const entry: StsEntry = {
       domain,
       usedAt: known?.usedAt ?? at,
@@ -144,7 +146,7 @@ function isBackingOff({ failure }: StsEntry, id: string, at: number): boolean {
   return failure !== null && failure.id === id && Math.abs(at - failure.at) < BACK_OFF;
 }
 
-function judge(fetched: Awaited<ReturnType<FetchPolicy>>): {
+function judge(fetched: Exclude<Fetched, { kind: 'stopped' }>): {
   readonly text: string;
   readonly failure: StsFailure | null;
 } {

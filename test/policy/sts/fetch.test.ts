@@ -61,6 +61,7 @@ async function fetchFrom(port: number, changes: Partial<FetchOptions> = {}): Pro
     timeoutMs: PATIENCE_MS,
   };
   const fetched = await createFetcher({ ...options, port, ...changes })('example.nl');
+  if (fetched.kind === 'stopped') return 'stopped';
   return fetched.kind === 'fetched' ? fetched.octets.toString() : `${fetched.failure.type}: ${fetched.failure.detail}`;
 }
 
@@ -218,7 +219,7 @@ describe('STS-07 the policy is fetched over HTTPS', () => {
   test('a stop of the relay does not wait for a slow host', async () => {
     const stop = new AbortController();
     const port = await serve(() => stop.abort());
-    expect(await fetchFrom(port, { signal: stop.signal, timeoutMs: 60_000 })).toContain('the relay stops');
+    expect(await fetchFrom(port, { signal: stop.signal, timeoutMs: 60_000 })).toBe('stopped');
   });
 });
 

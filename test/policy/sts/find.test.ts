@@ -162,6 +162,15 @@ describe('STS-07 what holds', () => {
     expect(await find()).toBe('none (sts-policy-fetch-error)');
   });
 
+  test('a fetch that our own stop has cut off is not held against the domain after the restart', async () => {
+    world.host = { kind: 'stopped' };
+    expect(await find()).toBe('none');
+    expect(world.warnings).toEqual([]);
+    world.host = served('enforce');
+    sts = startProcess();
+    expect(await find()).toBe('enforce 1');
+  });
+
   test('a policy whose time is over does not come back with a failed fetch', async () => {
     await find();
     world.now += 8 * DAY;
