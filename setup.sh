@@ -3,7 +3,7 @@
 #
 #   ./setup.sh --for run     Unbound and the DNS root keys
 #   ./setup.sh --for demo    also the tools that sign zones, openssl (default)
-#   ./setup.sh --for test    also Postfix, Exim, swaks and Python, which the tests talk to
+#   ./setup.sh --for test    also Postfix, Exim, swaks, Python and dkimpy, which the tests talk to
 #   ./setup.sh --for bench   those of the demo, Postfix, Exim and a C compiler with OpenSSL's headers
 #
 # As root on Debian or Ubuntu it installs what is missing and starts no service. Otherwise it names what is missing
@@ -74,6 +74,7 @@ if [ "$purpose" = test ]; then
   has swaks || need swaks
   has perl && perl -MNet::SSLeay -e 1 2>/dev/null || need libnet-ssleay-perl
   has python3 || need python3
+  [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import dkim, nacl' 2>/dev/null || need python3-dkim
 fi
 [ -z "$missing" ] && [ "$exim_missing" = no ] && exit 0
 

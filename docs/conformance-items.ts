@@ -307,6 +307,26 @@ RPT-13 | RFC 8460 §3 | report mail is handed over whatever becomes of TLS, is n
 RPT-14 | RFC 8460 §5.4 | by HTTPS: a POST of the compressed JSON; anything but 2xx is tried again for 24 hours
 RPT-15 | RFC 8460 §5.5 | each report is sent once, within four hours after midnight UTC; one receiver is enough
 
+# DKIM
+DKIM-01 | RFC 6376 §3.4.4 | RSA and Ed25519 signatures hold for two independent verifiers, whatever the message looks like
+DKIM-02 | RFC 6376 §3.4.2 | a message is canonicalised as it streams, the same in whatever pieces it comes
+DKIM-03 | RFC 6376 §5.4.2 | what is changed or added on the way breaks the signatures; what mail hosts may do does not
+DKIM-04 | RFC 6376 §8.2 | relaxed/relaxed over the whole body, never \`l=\`; From and the other identity fields oversigned
+DKIM-05 | RFC 7489 §3.1.1 | the domain in From decides, aligned; unclear or several: not signed, and the log says so
+DKIM-06 | | mail that its domain has signed already is signed besides or left alone, as configured
+DKIM-07 | | what must be signed and cannot be waits, with a code that says why
+DKIM-08 | | memory is bounded for large messages, long headers and many fields
+DKIM-09 | RFC 6376 §3.6.1 | a managed key signs once DNS shows it
+DKIM-10 | | the next pair of keys takes over; the old one stays published for its time
+DKIM-11 | | keys whose record is gone stop signing; a DNS that cannot be asked changes nothing
+DKIM-12 | | after half a year the log calls for new keys
+DKIM-13 | | keys that sign cannot be retired
+DKIM-14 | | keys that others could read, or that are lost, are not used
+DKIM-15 | | several processes share the keys; no change is lost
+DKIM-16 | RFC 8301 §3.2 | keys that are weak, encrypted, damaged or of another kind are refused with a clear message
+DKIM-17 | RFC 6376 §3.6.1 | a record is written in strings of 255 octets, and compared with what DNS has
+DKIM-18 | | from client to mail host: signed as it leaves, the stored message unchanged, the log says with what
+
 # Traps of Node and of libraries: the chain
 NODE-01 | | a chain that was built, sorted or added to is never judged
 NODE-02 | | the chain is read once, first, and in the order of the wire

@@ -73,6 +73,13 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
     ]);
     return exceptionsCommand({ open: openExceptions, readMoment: moment.read, readPin: pin.read });
   },
+  dkim: async () => {
+    const [{ dkimCommand }, { openKeys }] = await Promise.all([
+      import('./cli/dkim.ts'),
+      import('./assembly/key-desk.ts'),
+    ]);
+    return dkimCommand({ openDesk: openKeys });
+  },
   lab: async () => (await import('./cli/lab.ts')).labCommand(),
 };
 

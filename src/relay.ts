@@ -7,6 +7,7 @@
  *   locate        where is the host, and is that signed?           RFC 7672 §2.2.2
  *   findTlsa      what does it publish, under which name?          RFC 7672 §2.2.3
  *   decide        how must it prove itself before it gets mail?    RFC 7672 §2.2
+ *   sign          with DKIM, now that there is somebody to dial    RFC 6376, RFC 8463
  *   deliver       hand the message over under that policy          RFC 5321 §3.3, RFC 3207
  *   passOver      tell whoever wants to know that a host was of no use
  *   sessionEnded  and how each try to have a TLS session ended        RFC 8460 §4.3
@@ -15,7 +16,15 @@
  * turns "this host did not work" into "try the next one". Whatever is not known stops here: a host whose records
  * could not be looked up is not dialled, and when no host is left the message waits.
  */
-import type { ConnectionFacts, Outcome, Overlooked, SessionEnd, Visit, VisitRequest } from './model/delivery.ts';
+import type {
+  ConnectionFacts,
+  Outcome,
+  Overlooked,
+  SessionEnd,
+  Signed,
+  Visit,
+  VisitRequest,
+} from './model/delivery.ts';
 import type { MailEvent } from './model/events.ts';
 import { type Batch, TLS_REPORTER } from './model/message.ts';
 import { type ReasonCode, whatNext } from './model/reasons.ts';
@@ -48,6 +57,8 @@ export interface Lookups {
 
 export interface Stages extends Lookups {
   readonly deliver: (request: VisitRequest) => Promise<Visit>;
+  /** What goes on top of the message; asked for once in an attempt, when there is a host to dial. */
+  readonly sign?: (batch: Batch) => Promise<Signed>;
   readonly passOver: (batch: Batch, trouble: Trouble, facts: Partial<MailEvent>) => void;
   /** Absent while nobody counts. Must neither take time nor throw. */
   readonly sessionEnded?: (end: SessionEnd) => void;
@@ -77,6 +88,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
     troubles.set(trouble, facts);
     stages.passOver(batch, trouble, facts);
   };
+  let parcel: Parcel | null = null;
   let visits = 0;
   for (const host of way.hosts) {
     if (visits >= VISITS_AT_MOST) break;
@@ -90,9 +102,11 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
     for (const address of addressesOf(plan)) {
       if (visits++ >= VISITS_AT_MOST) break;
       const { nextHop } = destination;
-      const visit = await stages.deliver({ batch, nextHop, host, address, port: nextHop.port, policy });
+      parcel ??= await packed(batch, stages);
+      if (parcel.kind === 'impossible') return forEveryone(batch, parcel.trouble, factsOf(way.mx, plan, null));
+      const visit = await stages.deliver({ ...parcel.load, nextHop, host, address, port: nextHop.port, policy });
       if (visit.opened) tell({ plan, dialled: { ...visit, opened: visit.opened }, trouble: null });
-      const facts = factsOf(way.mx, plan, visit.connection);
+      const facts = { ...factsOf(way.mx, plan, visit.connection), ...parcel.facts };
       if (visit.kind === 'settled') return visit.outcomes.map((outcome) => withFacts(outcome, visit.connection, facts));
       const trouble = { host: host.name, address, ...visit.trouble };
       // Our own limit, not a fault of the host: those after it are not asked to step in.
@@ -216,6 +230,30 @@ function stsFactsOf(sts: StsFindings | null): Pick<MailEvent, 'sts'> {
   if (sts === null || (sts.kind === 'none' && sts.failure === null)) return {};
   const failure = sts.failure && { failure: sts.failure.type };
   return { sts: sts.kind === 'none' ? { mode: null, ...failure } : { mode: sts.policy.mode, id: sts.id, ...failure } };
+}
+
+/** A message with what goes on top of it, or why it stays here. */
+type Parcel =
+  | {
+      readonly kind: 'ready';
+      readonly load: Pick<VisitRequest, 'batch' | 'header'>;
+      readonly facts: Partial<MailEvent>;
+    }
+  | { readonly kind: 'impossible'; readonly trouble: Trouble };
+
+async function packed(batch: Batch, { sign }: Stages): Promise<Parcel> {
+  const signed: Signed = (await sign?.(batch)) ?? { kind: 'unsigned', why: null };
+  switch (signed.kind) {
+    case 'impossible':
+      return { kind: 'impossible', trouble: { code: signed.code, detail: signed.why } };
+    case 'unsigned':
+      return { kind: 'ready', load: { batch }, facts: signed.why === null ? {} : { notSigned: signed.why } };
+    case 'signed': {
+      const { header, by } = signed;
+      const content = { ...batch.content, size: batch.content.size + header.length };
+      return { kind: 'ready', load: { batch: { ...batch, content }, header }, facts: { dkim: by } };
+    }
+  }
 }
 
 function forEveryone(batch: Batch, trouble: Trouble, log: Partial<MailEvent>): readonly Outcome[] {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CheckProbe } from '../cli/check.ts';
 import type { Config } from '../config/config.ts';
+import type { Resolve } from '../model/dns.ts';
 import { loadOrMakeCertificate } from '../receive/own-certificate.ts';
 import { createLogger } from '../report/log.ts';
 import { UnboundUnavailable } from '../route/unbound.ts';
@@ -12,6 +13,7 @@ import { messageOf } from '../shared/message-of.ts';
 import { createParts } from '../shared/parts.ts';
 import { certificatePlace } from './certificate.ts';
 import { openDns, trustInWords } from './dns.ts';
+import { keyDeskFor } from './key-desk.ts';
 
 const certificate: CheckProbe<Config> = {
   name: 'certificate',
@@ -48,4 +50,19 @@ const resolver: CheckProbe<Config> = {
   },
 };
 
-export const stageProbes: readonly CheckProbe<Config>[] = [certificate, resolver];
+const dkim: CheckProbe<Config> = {
+  name: 'dkim',
+  run: async (config: Config) => {
+    const entries = await keyDeskFor(config, neverAsked).list(null);
+    const wrong = entries.filter((entry) => entry.wrong);
+    if (wrong.length > 0) return { ok: false, text: wrong.map(({ note }) => note).join('; ') };
+    if (config.dkim.length === 0) return { ok: true, text: 'nothing is signed' };
+    const signing = entries.filter(({ state }) => state === 'active' || state === 'file');
+    const names = signing.map(({ domain, selector }) => `${domain}/${selector}`).join(', ');
+    return { ok: true, text: `signs as ${names || 'nobody yet'}; "dane-relay dkim check" asks DNS` };
+  },
+};
+
+const neverAsked: Resolve = () => Promise.reject(new TypeError('a list of keys asks no DNS'));
+
+export const stageProbes: readonly CheckProbe<Config>[] = [certificate, dkim, resolver];

@@ -36,6 +36,7 @@ import { openDns, trustInWords } from './dns.ts';
 import { createRechecker } from './exceptions.ts';
 import { endOnMistakes } from './last-words.ts';
 import { createReloader, type Reloader } from './reload.ts';
+import { openSigning } from './signing.ts';
 import { openSts, watchSts } from './sts.ts';
 import { openTlsReports } from './tls-reports.ts';
 
@@ -118,6 +119,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
     const bytes = worker.octetsOf(messageId);
     return bytes ? { kind: 'memory', bytes } : store.openBody(messageId);
   };
+  const signing = await openSigning(config, openBody, log, parts);
   const deliverer = openDeliverer(config, openBody, null, log, parts);
   const book = createExceptionBook(state, clock.now, (why) => log.error(`no exception holds: ${why}`));
   const passOver: Stages['passOver'] = (
@@ -136,6 +138,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
       ...dns.lookups(wishes, book),
       findSts: sts(wishes),
       deliver: deliverer.deliver,
+      sign: signing.sign,
       passOver,
       sessionEnded: (end) => {
         const judged = watch(end);
@@ -206,6 +209,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
     receiver.setCertificate(await loadOrMakeCertificate(certificatePlace(next)));
     receiver.setRules(intakeRules(next));
     deliverer.setLimits(delivererLimits(next, null));
+    await signing.setConfig(next);
     worker.setLimits(workerLimits(next));
     log.setLevel(next.log.level);
     stages = stagesFor(next);
@@ -239,6 +243,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
   // Mail may come in at once; it goes out when it is known whether the resolver can be believed.
   const first = await trust.start();
   worker.start();
+  signing.tend(dns);
   tlsReports?.start();
   rechecker.start();
   greet({ config, file, pin: certificate.pin, madeNow: certificate.made, notes, admin, trust: first });

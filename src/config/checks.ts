@@ -153,6 +153,52 @@ function covering(domain: string, below: ReadonlyMap<string, number>): number | 
   return undefined;
 }
 
+export function dkim(value: unknown, complain: Complain): void {
+  const { domain, senders, selector, key, managed, retireAfter } = keysOf(value);
+  if (managed !== undefined) {
+    for (const [name, given] of Object.entries({ selector, key })) {
+      if (given !== undefined)
+        complain([name], 'is for a key that is given as a file, and managed is set', {
+          expected: 'one of the two',
+        });
+    }
+  } else if (selector === undefined || key === undefined) {
+    const missing = [...(selector === undefined ? ['selector'] : []), ...(key === undefined ? ['key'] : [])];
+    complain([], `has no ${missing.join(' and no ')}`, { expected: 'selector and key, or managed: true' });
+  }
+  if (managed === undefined && retireAfter !== undefined) {
+    complain(['retireAfter'], 'is for managed keys only', { expected: 'managed: true' });
+  }
+  if (typeof domain !== 'string') return;
+  (Array.isArray(senders) ? senders : []).forEach((pattern: unknown, index) => {
+    if (typeof pattern !== 'string' || pattern === domain || pattern.endsWith(`.${domain}`)) return;
+    complain(['senders', index], `is not ${domain} or below it, and a signature of ${domain} would not count for it`, {
+      expected: `${domain} or "*.${domain}"`,
+    });
+  });
+}
+
+/** The lines of one domain are one rule: they may bring a key each, and must agree on the rest. */
+export function dkimList(value: unknown, complain: Complain): void {
+  const lines = itemsOf(value);
+  lines.forEach((line, index) => {
+    const domain = line['domain'];
+    if (typeof domain !== 'string') return;
+    const earlier = lines.findIndex((other) => other['domain'] === domain);
+    if (earlier === index) return;
+    for (const name of ['existing', 'required', 'senders']) {
+      if (JSON.stringify(line[name]) === JSON.stringify(lines[earlier]?.[name])) continue;
+      complain([index, name], `is not as in dkim[${earlier}], which is for the same domain`, {
+        expected: 'the same in both',
+      });
+    }
+    const same = (name: string): number =>
+      lines.findIndex((other) => other['domain'] === domain && other[name] === line[name]);
+    const twice = line['managed'] === undefined ? same('selector') : same('managed');
+    if (twice < index) complain([index], `gives the key of dkim[${twice}] again`, { expected: 'each only once' });
+  });
+}
+
 /** The short ways to write a resolver, in full. */
 export function expandResolver(value: unknown): unknown {
   if (value === 'managed') return { managed: true };

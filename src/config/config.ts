@@ -75,6 +75,20 @@ export interface DestinationRule {
   readonly rate: Rate | null;
 }
 
+/** One domain that signs. */
+export interface DkimDomain {
+  readonly domain: string;
+  /** Domains in From: the domain itself or below it; `*.example.nl` is every domain below. */
+  readonly senders: readonly string[];
+  /** Keys that are given as files; paths absolute. */
+  readonly files: readonly { readonly selector: string; readonly path: string }[];
+  /** The relay keeps keys itself; null for none. `retireAfter` in milliseconds. */
+  readonly managed: { readonly retireAfter: number } | null;
+  readonly existing: 'add' | 'leave';
+  /** null: once the domain has had a key that signs. */
+  readonly required: boolean | null;
+}
+
 export interface Config {
   readonly hostname: string;
   /** Folder of the queue, the keys and whatever else must last. */
@@ -125,6 +139,8 @@ export interface Config {
     readonly delayNotice: number | null;
     readonly store: 'sqlite';
   };
+  /** One entry for each signing domain. */
+  readonly dkim: readonly DkimDomain[];
   readonly notices: { readonly language: 'en' | 'nl' };
   /** Reports on TLS to domains that ask for them (RFC 8460); null for none. */
   readonly tlsReports: { readonly organisation: string; readonly contact: string; readonly from: string } | null;

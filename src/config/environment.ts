@@ -9,7 +9,6 @@ import { type Key, keysOutsideLists } from './keys.ts';
 import { mistake } from './mistakes.ts';
 import { nearest } from './nearest.ts';
 import { readTextFile } from './read-file.ts';
-import { NOT_YET } from './schema.ts';
 
 /** Variables are looked at when they begin like this; others belong to somebody else. */
 const PREFIX = 'DANE_RELAY_';
@@ -56,10 +55,8 @@ export function readEnvironment(env: Environment): Overrides {
     const name = isFile ? variable.slice(0, -'_FILE'.length) : variable;
     const known = VARIABLES.get(name);
     if (known === undefined) {
-      const notYet = NOT_YET[name.slice(PREFIX.length).toLowerCase()];
       const near = nearest(name, VARIABLES.keys()) ?? undefined;
-      if (notYet !== undefined) complain(notYet);
-      else complain('is not a known variable', [], `a key after ${PREFIX}, as in ${variableOf(['hostname'])}`, near);
+      complain('is not a known variable', [], `a key after ${PREFIX}, as in ${variableOf(['hostname'])}`, near);
       continue;
     }
     if (isFile && env[name]) {

@@ -11,7 +11,7 @@ import type { Ruling } from '../model/tls-policy.ts';
 import { isHostName, toDomain } from '../shared/domain-name.ts';
 import { harmless } from '../shared/harmless.ts';
 import { expandResolver } from './checks.ts';
-import type { Config, DestinationRule, ResolverConfig } from './config.ts';
+import type { Config, DestinationRule, DkimDomain, ResolverConfig } from './config.ts';
 import { type Document, type Path, readDocument } from './document.ts';
 import { CONFIG_VARIABLE, type Environment, readEnvironment } from './environment.ts';
 import { type Key, ROOT } from './keys.ts';
@@ -212,6 +212,7 @@ function settle(
     resolver: settleResolver(written.resolver, place),
     destinations,
     delivery: deliveryOf(written.delivery, files),
+    dkim: settleDkim(written.dkim, written.queue.lifetime, place),
     queue: {
       ...written.queue,
       retry: atLeastOne(written.queue.retry),
@@ -234,6 +235,26 @@ function reportUntil(mode: 'enforce' | 'report', until: number | undefined): num
 
 function settleReports(reports: Written['tlsReports']): Config['tlsReports'] {
   return reports === undefined ? null : { ...reports, from: reports.from ?? reports.contact };
+}
+
+/** How long the old key stays, beyond the time for which mail may be on its way. */
+const RETIRE_MARGIN_MS = 9 * 86_400_000;
+
+function settleDkim(lines: Written['dkim'], lifetime: number, place: (path: string) => string): DkimDomain[] {
+  return [...new Set(lines.map(({ domain }) => domain))].flatMap((domain) => {
+    const same = lines.filter((line) => line.domain === domain);
+    const managed = same.find((line) => line.managed);
+    const [first] = same;
+    if (!first) return [];
+    return {
+      domain,
+      senders: first.senders ?? [domain],
+      files: same.flatMap(({ selector, key }) => (selector && key ? [{ selector, path: place(key) }] : [])),
+      managed: managed ? { retireAfter: managed.retireAfter ?? lifetime + RETIRE_MARGIN_MS } : null,
+      existing: first.existing,
+      required: first.required ?? null,
+    };
+  });
 }
 
 function settleResolver(

@@ -5,7 +5,6 @@ import type { Path, Place } from './document.ts';
 import { type Key, keyAt, keysOutsideLists } from './keys.ts';
 import { nearest } from './nearest.ts';
 import { shown } from './notation.ts';
-import { NOT_YET } from './schema.ts';
 
 /** Where a value came from: a place in the file, or a variable. */
 export interface Origin {
@@ -57,9 +56,6 @@ function pathText(path: Path): string {
 }
 
 function unknownKey(parent: Path, name: string): Complaint {
-  const notYet = parent.length === 0 && Object.hasOwn(NOT_YET, name) ? NOT_YET[name] : undefined;
-  if (notYet !== undefined) return { message: notYet, expected: '' };
-
   const known = keyAt(parent)?.children.map((child) => child.name) ?? [];
   const near = nearest(name, known) ?? elsewhere(name);
   const complaint = { message: 'is not a known key', expected: known.length > 0 ? `one of ${known.join(', ')}` : '' };

@@ -319,6 +319,15 @@ export const moment: Notation<number> = {
   },
 };
 
+/** The name of a DKIM key in DNS: one label or several (RFC 6376 §3.1). */
+export const selector: Notation<string> = {
+  expected: 'the name of a key in DNS such as s1 or 2026-nov',
+  read: (text) => {
+    const name = toDomain(text);
+    return name !== null && name.length <= 100 ? right(name) : wrong(`${shown(text)} is not a selector`);
+  },
+};
+
 /** A path as it was written; where it is relative to is settled later. */
 export const filePath: Notation<string> = {
   expected: 'a path, absolute or relative to the folder of the configuration file',

@@ -24,6 +24,7 @@ import {
   network,
   pin,
   rate,
+  selector,
   size,
   store,
   via,
@@ -44,11 +45,6 @@ export interface Facts {
 }
 
 export const facts: z.core.$ZodRegistry<Facts> = z.registry<Facts>();
-
-/** Keys of later versions: better told about than called unknown. */
-export const NOT_YET: Readonly<Record<string, string>> = {
-  dkim: 'signing with DKIM is not available in this version',
-};
 
 function key<Schema extends z.ZodType>(schema: Schema, told: Facts): Schema {
   facts.add(schema, { ...facts.get(schema), ...told });
@@ -356,6 +352,58 @@ const queue = z
   })
   .check(together(check.queue));
 
+const dkim = z
+  .strictObject({
+    domain: key(text(hostName), {
+      says: 'Domain that signs (d=). Its DNS must show the keys.',
+      example: 'example.nl',
+    }),
+    senders: key(list(text(domainPattern), 'a list of domains such as [example.nl, "*.example.nl"]').optional(), {
+      says:
+        'Domains in From that it signs for: the domain itself or domains below it. Where several lines fit, the longest ' +
+        'signing domain counts.',
+      unset: 'the domain itself',
+      example: ['example.nl', '*.example.nl'],
+    }),
+    selector: key(text(selector).optional(), {
+      says: 'Name of the key in DNS, for a key that is given as a file: s1 is looked up at s1._domainkey.example.nl.',
+      unset: 'then managed must be given',
+      example: 's1',
+    }),
+    key: key(text(filePath).optional(), {
+      says:
+        'Private key as PEM: RSA with 2048 to 4096 bits, or Ed25519, without a password, and not readable by others. ' +
+        'For both kinds give two lines with the same domain.',
+      unset: 'then managed must be given',
+      example: '/etc/dane-relay/s1.pem',
+    }),
+    managed: key(z.literal(true).optional(), {
+      says:
+        'The relay keeps the keys itself, RSA and Ed25519 together, in the state folder; "dane-relay dkim" makes them, ' +
+        'prints their records and changes them. A key signs once DNS shows it.',
+      expected: 'true',
+      unset: 'a key is given as a file',
+      example: true,
+    }),
+    retireAfter: key(text(duration('1d', '365d')).optional(), {
+      says: 'For managed keys: how long the old one stays in DNS after the new one has begun to sign.',
+      unset: 'queue.lifetime and 9 days',
+      example: '14d',
+    }),
+    existing: key(choice(['add', 'leave']).prefault('add'), {
+      says: 'What becomes of mail that has a signature of this domain already. add: it is signed besides. leave: it stays as it is.',
+    }),
+    required: key(z.boolean().optional(), {
+      says:
+        'Whether mail waits that cannot be signed, because a key cannot be read or DNS does not show it. false: it leaves ' +
+        'without a signature.',
+      expected: 'true or false',
+      unset: 'true, but a managed domain without a key that ever signed leaves its mail unsigned',
+      example: true,
+    }),
+  })
+  .check(together(check.dkim));
+
 const notices = z.strictObject({
   language: key(choice(['en', 'nl']).prefault('en'), {
     says:
@@ -459,6 +507,12 @@ export const schema = z.strictObject({
   ),
   delivery: key(delivery.prefault({}), { says: 'How mail leaves.' }),
   queue: key(queue.prefault({}), { says: 'How mail waits.' }),
+  dkim: key(z.array(dkim).check(together(check.dkimList)).prefault([]), {
+    says:
+      'Domains whose mail the relay signs with DKIM. The domain in From decides; mail with no From, or several, is left ' +
+      'as it is.',
+    expected: 'a list of { domain, selector, key } or { domain, managed: true }',
+  }),
   notices: key(notices.prefault({}), { says: 'What the relay writes to senders.' }),
   tlsReports: key(tlsReports.optional(), {
     says:

@@ -17,6 +17,7 @@ import { ConnectionFailure } from './connection-failure.ts';
 import { type Extensions, planTransaction } from './envelope.ts';
 import { Ledger, maybeTwice, refusal, refusedRecipient, type Transaction, unexpected } from './outcomes.ts';
 import { isPositive, isRefusal, type Reply } from './replies.ts';
+import { withHeader } from './signed-body.ts';
 import type { Command, SmtpConnection } from './smtp-connection.ts';
 
 /** A connection on which MAIL may be said. */
@@ -68,7 +69,7 @@ export async function transact(
 
   let body: StoredBody;
   try {
-    body = await openBody(request.batch.messageId);
+    body = withHeader(request.header, await openBody(request.batch.messageId));
   } catch (error) {
     const trouble: Trouble = { code: 'stored-message-unreadable', detail: messageOf(error) };
     // DATA has been said already, so this connection leads nowhere.

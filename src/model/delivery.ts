@@ -96,6 +96,15 @@ export interface Outcome {
   readonly log?: Partial<MailEvent>;
 }
 
+/** What goes on top of a message as it leaves. */
+export type Signed =
+  /** `header`: whole fields, each with its CRLF; `by`: domain and selector of each key, `example.nl/s1`. */
+  | { readonly kind: 'signed'; readonly header: Buffer; readonly by: readonly [string, ...string[]] }
+  /** It may go as it is. `why`: in words; null where nobody wants it signed. */
+  | { readonly kind: 'unsigned'; readonly why: string | null }
+  /** It must not go now: it has to be signed and cannot be, or cannot be read. */
+  | { readonly kind: 'impossible'; readonly code: ReasonCode; readonly why: string };
+
 export interface VisitRequest {
   readonly batch: Batch;
   readonly nextHop: NextHop;
@@ -103,6 +112,8 @@ export interface VisitRequest {
   readonly address: string;
   readonly port: number;
   readonly policy: Exclude<TlsPolicy, { kind: 'skip' }>;
+  /** What goes on top of the message; `batch.content.size` counts it. */
+  readonly header?: Buffer;
 }
 
 /** A connection that was made for one visit, not kept from an earlier one. */

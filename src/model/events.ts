@@ -38,6 +38,10 @@ export interface MailEvent {
   readonly grant?:
     | { readonly kind: 'exception'; readonly id: string; readonly owner: string; readonly until: string }
     | { readonly kind: 'report'; readonly until: string };
+  /** Domain and selector of each DKIM signature that was put on it: `example.nl/s1`. */
+  readonly dkim?: readonly string[];
+  /** Why a message was not signed that a signing domain was looked for. */
+  readonly notSigned?: string;
   /** From acceptance to this event, in milliseconds. */
   readonly delayMs?: number;
   /** SPKI pin of the certificate that a client presented: `sha256/…=`. */

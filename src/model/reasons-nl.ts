@@ -132,6 +132,10 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'internal-error': 'een fout in deze relay onderbrak de poging; het bericht is veilig en wacht',
   'stored-message-unreadable':
     'het bericht komt niet van onze schijf terug zoals het is aangenomen; zo wordt het niet verzonden, en het wacht',
+  'dkim-key-unusable':
+    'het bericht moet met DKIM worden ondertekend en een sleutel van zijn domein kan niet worden gebruikt',
+  'dkim-key-unpublished':
+    'het bericht moet met DKIM worden ondertekend en de sleutel staat niet in de DNS, zodat niemand de handtekening zou kunnen controleren',
   'tls-setup-failed': 'TLS kon aan onze kant niet worden ingesteld',
 
   // At the door

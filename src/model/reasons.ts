@@ -542,6 +542,18 @@ export const REASONS = {
     whose: 'us',
     rfc: 'RFC 5321 §6.1',
   },
+  'dkim-key-unusable': {
+    status: '4.3.5',
+    says: 'the message must be signed with DKIM and a key of its domain cannot be used',
+    whose: 'us',
+    rfc: 'RFC 6376 §5.2',
+  },
+  'dkim-key-unpublished': {
+    status: '4.3.5',
+    says: 'the message must be signed with DKIM and DNS does not show the key, so nobody could verify the signature',
+    whose: 'us',
+    rfc: 'RFC 6376 §3.6.1',
+  },
   'tls-setup-failed': {
     status: '4.7.0',
     says: 'TLS could not be set up on our side',

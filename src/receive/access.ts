@@ -4,7 +4,7 @@
  */
 import { hash, timingSafeEqual } from 'node:crypto';
 import { BlockList, isIP } from 'node:net';
-import { domainOf, literalAddress } from '../shared/domain-name.ts';
+import { domainOf, fitsPattern, literalAddress } from '../shared/domain-name.ts';
 import type { Rate } from '../shared/rate.ts';
 import { type Refusal, refuse } from './refusal.ts';
 
@@ -125,7 +125,6 @@ function whyNotProven(candidates: readonly ClientRule[], { secure, pin }: Creden
 
 function fits(pattern: string, sender: string): boolean {
   const domain = domainOf(sender);
-  if (pattern === '*') return true;
-  if (literalAddress(domain) !== null) return false;
-  return pattern.startsWith('*.') ? domain.endsWith(pattern.slice(1)) : domain === pattern;
+  if (pattern !== '*' && literalAddress(domain) !== null) return false;
+  return fitsPattern(pattern, domain);
 }

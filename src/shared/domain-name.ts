@@ -45,6 +45,12 @@ export function domainOf(address: string): string {
   return address.slice(address.lastIndexOf('@') + 1);
 }
 
+/** Whether a domain fits `example.nl`, `*.example.nl` (any depth below, not the domain itself) or `*`. */
+export function fitsPattern(pattern: string, domain: string): boolean {
+  if (pattern === '*') return true;
+  return pattern.startsWith('*.') ? domain.endsWith(pattern.slice(1)) : domain === pattern;
+}
+
 export function isAscii(text: string): boolean {
   return /^[\u0000-\u007f]*$/.test(text);
 }

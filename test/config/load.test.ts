@@ -68,6 +68,7 @@ describe('without a configuration', () => {
         store: 'sqlite',
       },
       shutdownGrace: 30_000,
+      dkim: [],
       notices: { language: 'en' },
       tlsReports: null,
       intake: {
@@ -342,7 +343,10 @@ describe('values from the environment', () => {
         'DANE_RELAY_HOSTNAM : is not a known variable | a key after DANE_RELAY_, as in DANE_RELAY_HOSTNAME | DANE_RELAY_HOSTNAME',
       ],
     ],
-    [{ DANE_RELAY_DKIM: '[]' }, ['DANE_RELAY_DKIM : signing with DKIM is not available in this version | ']],
+    [
+      { DANE_RELAY_DKIM: '[{ domain: example.nl }]' },
+      ['DANE_RELAY_DKIM dkim[0]: has no selector and no key | selector and key, or managed: true'],
+    ],
     [
       { DANE_RELAY_HOSTNAME: 'a b' },
       ['DANE_RELAY_HOSTNAME hostname: "a b" is not a host name | a full host name such as relay.example.nl'],

@@ -21,7 +21,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'qeueu: {}\n',
       [
         '1:1 qeueu: is not a known key | one of hostname, state, listen, certificate, clients, resolver, destinations, ' +
-          'delivery, queue, notices, tlsReports, intake, shutdownGrace, admin, log | queue',
+          'delivery, queue, dkim, notices, tlsReports, intake, shutdownGrace, admin, log | queue',
       ],
     ],
     [
@@ -163,9 +163,34 @@ describe('a mistake is told with its line, its column, what is expected and what
       ['2:3 certificate.key: is missing | a path, absolute or relative to the folder of the configuration file'],
     ],
     [
-      'DKIM, which comes later',
+      'DKIM without a key',
       'dkim:\n  - { domain: example.nl }\n',
-      ['1:1 dkim: signing with DKIM is not available in this version | '],
+      ['2:5 dkim[0]: has no selector and no key | selector and key, or managed: true'],
+    ],
+    [
+      'DKIM with a key of two kinds',
+      'dkim:\n  - { domain: example.nl, managed: true, key: s1.pem }\n',
+      ['2:47 dkim[0].key: is for a key that is given as a file, and managed is set | one of the two'],
+    ],
+    [
+      'DKIM for a domain that is not aligned',
+      'dkim:\n  - { domain: example.nl, managed: true, senders: ["*"] }\n',
+      [
+        '2:52 dkim[0].senders[0]: is not example.nl or below it, and a signature of example.nl would not count for it | example.nl or "*.example.nl"',
+      ],
+    ],
+    [
+      'DKIM lines of one domain that differ',
+      'dkim:\n  - { domain: a.nl, selector: s1, key: s1.pem }\n  - { domain: a.nl, selector: s1, key: s2.pem, required: false }\n',
+      [
+        '3:5 dkim[1]: gives the key of dkim[0] again | each only once',
+        '3:58 dkim[1].required: is not as in dkim[0], which is for the same domain | the same in both',
+      ],
+    ],
+    [
+      'DKIM retireAfter without managed',
+      'dkim:\n  - { domain: a.nl, selector: s1, key: s1.pem, retireAfter: 20d }\n',
+      ['2:61 dkim[0].retireAfter: is for managed keys only | managed: true'],
     ],
     [
       'PostgreSQL, which comes later',

@@ -1,0 +1,151 @@
+/** DKIM through the whole relay: a client's socket, the queue on disk, TLS, and what two verifiers say at the far end. */
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { publicPart, recordText } from '../../src/sign/keys-record.ts';
+import { byDkimpy, byMailauth } from '../support/dkim-verifiers.ts';
+import { openRelayScene, type RelayScene, stuffed } from '../support/relay-scene.ts';
+import type { SmtpClient } from '../support/smtp-client.ts';
+import type { ReceivedMessage } from '../support/smtp-host.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'dane-dkim-'));
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+const ed25519 = generateKeyPairSync('ed25519').privateKey;
+const written = (name: string, key: KeyObject): string => {
+  const path = join(dir, name);
+  writeFileSync(path, key.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  return path;
+};
+const RSA_RECORD = recordText('rsa-sha256', publicPart(rsa, 'rsa-sha256'));
+const RECORDS = {
+  's1._domainkey.example.nl': RSA_RECORD,
+  's2._domainkey.example.nl': recordText('ed25519-sha256', publicPart(ed25519, 'ed25519-sha256')),
+  's1._domainkey.relay.example.nl': RSA_RECORD,
+};
+const BOTH = ['rsa-sha256 example.nl/s1 pass', 'ed25519-sha256 example.nl/s2 pass'];
+
+let scene: RelayScene;
+let client: SmtpClient;
+let lost: string;
+
+beforeAll(async () => {
+  const [s1, s2] = [written('s1.pem', rsa), written('s2.pem', ed25519)];
+  lost = written('lost.pem', ed25519);
+  chmodSync(lost, 0o644);
+  scene = await openRelayScene(
+    {
+      hostname: 'relay.example.nl',
+      queue: { retry: ['300ms'], lifetime: '1m' },
+      dkim: [
+        { domain: 'example.nl', selector: 's1', key: s1 },
+        { domain: 'example.nl', selector: 's2', key: s2 },
+        { domain: 'relay.example.nl', selector: 's1', key: s1 },
+        { domain: 'lost.example', selector: 's1', key: lost },
+        { domain: 'lenient.example', selector: 's1', key: lost, required: false },
+        { domain: 'new.example', managed: true },
+      ],
+    },
+    {
+      extensions: ['SIZE 60000000', '8BITMIME', 'PIPELINING', 'SMTPUTF8'],
+      rcpt: (address) => (address.includes('nobody') ? '550 no' : '250 ok'),
+    },
+  );
+  client = await scene.greeted();
+});
+afterAll(async () => {
+  await scene?.end();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** Sends a message and waits until the host has it. */
+async function passed(from: string, content: string, to = 'b@out.test'): Promise<ReceivedMessage> {
+  const before = scene.host.messages.length;
+  expect(await client.send('a@example.nl', [to], stuffed(Buffer.from(`${from}${content}`)))).toMatchObject({
+    code: 250,
+  });
+  await expect.poll(() => scene.host.messages.length, { timeout: 15_000, interval: 10 }).toBe(before + 1);
+  return scene.host.messages[before] as ReceivedMessage;
+}
+
+const last = () => scene.relay.events().findLast(({ event }) => event === 'delivered');
+
+test('DKIM-18 both signatures hold at the far end, the log names them, and the size that is announced is what comes', async () => {
+  const content = 'Subject: \u00e9\r\nTo: b@out.test\r\n\r\n.\r\n..dots \t and spaces \r\n\r\n\r\n';
+  const message = await passed('From: <piet@example.nl>\r\n', content);
+  const all = { message: message.content, records: RECORDS };
+  expect(await byMailauth(all)).toEqual(BOTH);
+  expect(await byDkimpy([{ ...all, signatures: 2 }])).toEqual([BOTH]);
+  expect(message.content.toString()).toMatch(/^DKIM-Signature: v=1; a=rsa-sha256;/);
+  expect(message.content.toString().endsWith(content)).toBe(true);
+  expect(Number(/SIZE=(\d+)/.exec(message.mail)?.[1])).toBe(message.content.length);
+  await expect.poll(last).toMatchObject({ dkim: ['example.nl/s1', 'example.nl/s2'] });
+});
+
+test('DKIM-18 a message of 5 MB, which comes from a file, is signed as well', async () => {
+  const message = await passed('From: <piet@example.nl>\r\n', `\r\n${'0123456789 abcdef\t\r\n'.repeat(250_000)}`);
+  const all = { message: message.content, records: RECORDS };
+  expect(await byMailauth(all)).toEqual(BOTH);
+  expect(message.content.length).toBeGreaterThan(4.7e6);
+});
+
+test('DKIM-18 mail of others passes octet for octet, and mail whose author is unclear is told of in the log', async () => {
+  const others = await passed('From: <piet@other.example>\r\n', '\r\nHello.\r\n');
+  expect(others.content.toString()).not.toContain('DKIM-Signature');
+  await expect.poll(() => last()?.dkim).toBe(undefined);
+  const several = await passed('From: <a@example.nl>\r\nFrom: <b@example.nl>\r\n', '\r\nHello.\r\n', 'c@out.test');
+  expect(several.content.toString()).not.toContain('DKIM-Signature');
+  await expect.poll(last).toMatchObject({ recipient: 'c@out.test', notSigned: 'it has several From fields' });
+  const unmade = await passed('From: <a@new.example>\r\n', '\r\nHello.\r\n', 'd@out.test');
+  expect(unmade.content.toString()).not.toContain('DKIM-Signature');
+  const why = 'new.example has no keys yet: run "dane-relay dkim new new.example"';
+  await expect.poll(last).toMatchObject({ recipient: 'd@out.test', notSigned: why });
+});
+
+test('DKIM-07 a domain whose key cannot be used has its mail waiting, unless it may leave; a repaired key is found by itself', async () => {
+  const lenient = await passed('From: <a@lenient.example>\r\n', '\r\nHello.\r\n');
+  expect(lenient.content.toString()).not.toContain('DKIM-Signature');
+  const before = scene.host.messages.length;
+  await client.send('a@lost.example', ['lost@out.test'], 'From: <a@lost.example>\r\n\r\nHello.\r\n');
+  const event = await scene.relay.untilEvent(({ recipient }) => recipient === 'lost@out.test');
+  expect(event).toMatchObject({ event: 'deferred', code: 'dkim-key-unusable', status: '4.3.5' });
+  expect(event.explanation).toContain(`run chmod 600 ${lost}`);
+  expect(scene.host.messages).toHaveLength(before);
+  chmodSync(lost, 0o600);
+  await scene.relay.untilEvent(
+    ({ recipient, event: what }) => recipient === 'lost@out.test' && what === 'delivered',
+    20_000,
+  );
+  expect(scene.host.messages.at(-1)?.content.toString()).toContain('DKIM-Signature');
+}, 30_000);
+
+test('DKIM-18 a bounce of the relay itself is signed for its own name', async () => {
+  const before = scene.host.messages.length;
+  await client.send('a@example.nl', ['nobody@out.test'], 'From: <piet@example.nl>\r\n\r\nHello.\r\n');
+  await expect.poll(() => scene.host.messages.length, { timeout: 15_000, interval: 10 }).toBe(before + 1);
+  const bounce = scene.host.messages[before] as ReceivedMessage;
+  expect(bounce.mail).toContain('FROM:<>');
+  expect(await byMailauth({ message: bounce.content, records: RECORDS })).toEqual([
+    'rsa-sha256 relay.example.nl/s1 pass',
+  ]);
+});
+
+test('DKIM-13 DKIM-16 the command line tells what is wrong and what to publish', async () => {
+  const { relay } = scene;
+  const list = await relay.command('dkim', 'list', '--json');
+  expect(list.status).toBe(0);
+  const made = await relay.command('dkim', 'new', 'new.example', '--json');
+  expect(made.status).toBe(0);
+  expect(JSON.parse(made.stdout)).toMatchObject({
+    done: true,
+    entries: [{ state: 'next', algorithm: 'rsa-sha256' }, {}],
+  });
+  const dns = await relay.command('dkim', 'dns', 'new.example');
+  expect(dns.stdout).toMatch(/_domainkey\.new\.example\. IN TXT \( "v=DKIM1; k=rsa; p=/);
+  expect((await relay.command('dkim', 'retire', 'new.example')).status).toBe(1);
+  expect((await relay.command('dkim', 'new', 'other.example')).stderr).toContain(
+    'does not manage keys for other.example',
+  );
+  expect((await relay.command('dkim', 'new', 'a b')).status).toBe(2);
+});
