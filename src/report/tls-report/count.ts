@@ -102,12 +102,14 @@ function tlsaOf({ plan }: SessionEnd): (TlsaFindings & { readonly base: string }
   if (!plan?.tlsa || plan.tlsa.base === null) return null;
   const { tlsa, policy } = plan;
   const base = plan.tlsa.base;
-  const ruled = policy.kind === 'dane' || policy.kind === 'skip' || ('dane' in policy && policy.dane !== null);
+  const granted = policy.kind === 'except' || policy.kind === 'report' ? policy.strict : policy;
+  const ruled = granted.kind === 'dane' || granted.kind === 'skip' || ('dane' in granted && granted.dane !== null);
   return ruled || tlsa.considered.length === 0 ? { ...tlsa, base } : null;
 }
 
 function codeOf({ dialled, trouble }: SessionEnd): ReasonCode | null {
-  return dialled?.connection.code ?? trouble?.code ?? null;
+  // What failed counts as failed, although the operator let mail go (RFC 8460 §4.3).
+  return dialled?.connection.overlooked?.code ?? dialled?.connection.code ?? trouble?.code ?? null;
 }
 
 function policyOf(end: SessionEnd, domain: string): CountedPolicy {

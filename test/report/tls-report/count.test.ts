@@ -4,7 +4,7 @@ import { REASONS, type ReasonCode } from '../../../src/model/reasons.ts';
 import type { TlsPolicy } from '../../../src/model/tls-policy.ts';
 import { countsOf } from '../../../src/report/tls-report/count.ts';
 import { RESULTS } from '../../../src/report/tls-report/result-types.ts';
-import { counted, EE, may, type Session, session } from './good-day.ts';
+import { counted, dane, EE, may, type Session, session } from './good-day.ts';
 
 /** Codes that say nothing of TLS with a host, and why. */
 const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
@@ -21,6 +21,15 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
     'rule-verify',
     'rule-pin',
     'sts-enforce',
+  ],
+  'what was overlooked counts by its own code': [
+    'rule-exception',
+    'rule-report',
+    'exception-authenticated',
+    'exception-encrypted',
+    'report-authenticated',
+    'report-encrypted',
+    'report-clear',
   ],
   'there is no host, or none that we may use': [
     'null-mx',
@@ -102,6 +111,14 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
 const allUnusable: TlsPolicy = { kind: 'encrypt', code: 'tlsa-all-unusable', sni: null };
 const byMx: TlsPolicy = { kind: 'encrypt', code: 'mx-insecure', sni: null };
 const byRule: TlsPolicy = { kind: 'encrypt', code: 'rule-encrypt', sni: null };
+const except: TlsPolicy = {
+  kind: 'except',
+  code: 'rule-exception',
+  sni: null,
+  strict: dane,
+  enough: [{ kind: 'encrypt', code: 'rule-encrypt', sni: null }],
+  grant: { kind: 'exception', id: 'x1', owner: 'Jan', reason: 'known', until: 0, pins: [] },
+};
 const noTlsa = { base: null, records: [] };
 
 /** `tlsa mx.example.nl [3 1 1 …] starttls-refused…` in short. */
@@ -124,6 +141,22 @@ describe('RPT-06 what is called how', () => {
   test.each<[string, Session, string]>([
     // what happened                       the session                                             counted as
     ['a DANE-EE match', {}, 'tlsa mx.example.nl 1 success'],
+    ['RPT-08 a DANE-EE match, an exception at hand', { policy: except }, 'tlsa mx.example.nl 1 success'],
+    [
+      'RPT-08 another key, and mail went by an exception',
+      { policy: except, code: 'exception-encrypted', verdict: 'encrypted', overlooked: 'tlsa-mismatch' },
+      'tlsa mx.example.nl 1 validation-failure',
+    ],
+    [
+      'RPT-08 no STARTTLS, which was only reported',
+      { policy: except, code: 'report-clear', verdict: 'clear', overlooked: 'starttls-not-offered' },
+      'tlsa mx.example.nl 1 starttls-not-supported',
+    ],
+    [
+      'RPT-08 records that could not be looked up, overlooked',
+      { policy: except, code: 'report-encrypted', tlsa: noTlsa, overlooked: 'tlsa-lookup-failed' },
+      'tlsa mx.example.nl 0 dnssec-invalid',
+    ],
     ['a DANE-TA match', { code: 'dane-ta' }, 'tlsa mx.example.nl 1 success'],
     ['no STARTTLS', { code: 'starttls-not-offered' }, 'tlsa mx.example.nl 1 starttls-not-supported'],
     ['STARTTLS refused', { code: 'starttls-refused' }, 'tlsa mx.example.nl 1 starttls-not-supported'],

@@ -29,6 +29,8 @@ export interface Session {
   /** How the connection ended. */
   readonly code?: ReasonCode;
   readonly verdict?: ConnectionFacts['verdict'];
+  /** What failed and was not acted upon. */
+  readonly overlooked?: ReasonCode;
   /** Set where nothing was dialled. */
   readonly skipped?: ReasonCode;
   readonly deadEnd?: true;
@@ -37,7 +39,7 @@ export interface Session {
   readonly sts?: NonNullable<SessionEnd['sts']>;
 }
 
-export const dane: TlsPolicy = {
+export const dane: Extract<TlsPolicy, { kind: 'dane' }> = {
   kind: 'dane',
   code: 'tlsa-usable',
   sni: 'mx.example.nl',
@@ -74,6 +76,9 @@ export function session(change: Session = {}): SessionEnd {
     tls: null,
     code: change.code ?? 'dane-ee',
     reason: '',
+    ...(change.overlooked && {
+      overlooked: { code: change.overlooked, detail: '', grant: { kind: 'report' as const, until: 0 } },
+    }),
   };
   const greeting = change.greeting === undefined ? `220 ${host} ESMTP` : change.greeting;
   return {
