@@ -15,7 +15,13 @@ export type Serving =
   /** 302 to the same path on another host. */
   | 'redirects'
   /** With a certificate that signs itself. */
-  | 'self-signed';
+  | 'self-signed'
+  /** The policy, and 10 MB of hosts after it. */
+  | 'huge'
+  /** A page that says that it was not found, with 200. */
+  | 'page'
+  /** The policy with a NUL in the name of a host. */
+  | 'spoilt';
 
 interface Page {
   readonly text: string;
@@ -52,7 +58,7 @@ export async function startPolicyHost(authority: Identity, address: string): Pro
       const page = pages.get(name);
       if (!page || url !== PATH || page.serving === 'missing') response.writeHead(404).end();
       else if (page.serving === 'redirects') response.writeHead(302, { location: `https://www.${name}${PATH}` }).end();
-      else response.writeHead(200, { 'content-type': 'text/plain' }).end(page.text);
+      else response.writeHead(200, { 'content-type': 'text/plain' }).end(bodyOf(page));
     },
   );
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, address, resolve));
@@ -70,4 +76,10 @@ export async function startPolicyHost(authority: Identity, address: string): Pro
       return new Promise((resolve) => server.close(() => resolve()));
     },
   };
+}
+
+function bodyOf({ text, serving }: Page): string {
+  if (serving === 'page') return '<!doctype html><title>Not found</title>';
+  if (serving === 'spoilt') return text.replace(/^mx: /m, 'mx: a\0');
+  return serving === 'huge' ? text + 'mx: mx.elsewhere.test\r\n'.repeat(450_000) : text;
 }

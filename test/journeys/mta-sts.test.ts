@@ -41,6 +41,9 @@ const HOSTS: readonly Host[] = [
   host('mode-none.test', selfSigned, { mode: 'none' }),
   host('missing.test', selfSigned, { serving: 'missing' }),
   host('redirects.test', selfSigned, { serving: 'redirects' }),
+  host('huge.test', selfSigned, { serving: 'huge' }),
+  host('page.test', selfSigned, { serving: 'page' }),
+  host('spoilt-policy.test', selfSigned, { serving: 'spoilt' }),
   host('bad-web.test', selfSigned, { serving: 'self-signed' }),
   host('dane.test', { ...selfSigned, tlsa: [OWN] }, unlisted),
   host('dane-wrong.test', { tlsa: [STRANGER] }),
@@ -138,6 +141,9 @@ describe('what becomes of mail', () => {
     ['STS-07 no policy where it should be', 'missing.test', `${FREE} mx.missing.test`],
     ['STS-07 a redirect', 'redirects.test', `${FREE} mx.redirects.test`],
     ['STS-07 a web server with a wrong certificate', 'bad-web.test', `${FREE} mx.bad-web.test`],
+    ['STS-07 a policy of 10 MB', 'huge.test', `${FREE} mx.huge.test`],
+    ['STS-07 a page in the place of a policy', 'page.test', `${FREE} mx.page.test`],
+    ['STS-08 a policy with a NUL in it', 'spoilt-policy.test', `${FREE} mx.spoilt-policy.test`],
     ['STS-08 two records', 'two-records.test', `${FREE} mx.far.test`],
     ['STS-08 a record in pieces', 'split-record.test', 'deferred 4.7.5 sts-mx-not-listed'],
     ['STS-08 a record behind an alias', 'record-alias.test', 'deferred 4.7.5 sts-mx-not-listed'],
@@ -185,6 +191,9 @@ describe('what becomes of mail', () => {
     });
     expect(await relay.attempt('redirects.test')).toMatchObject({ sts: { failure: 'sts-policy-fetch-error' } });
     expect(await relay.attempt('bad-web.test')).toMatchObject({ sts: { failure: 'sts-webpki-invalid' } });
+    expect(await relay.attempt('page.test')).toMatchObject({ sts: { failure: 'sts-policy-invalid' } });
+    expect(await relay.attempt('spoilt-policy.test')).toMatchObject({ sts: { failure: 'sts-policy-invalid' } });
+    expect(relay.running.output()).toMatch(/the MTA-STS policy of huge\.test cannot be had: .* is larger than 64 KiB/);
     expect(relay.running.output()).toContain('the MTA-STS policy of redirects.test cannot be had');
   });
 

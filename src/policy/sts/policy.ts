@@ -6,6 +6,7 @@
  */
 import type { StsPolicy } from '../../model/sts.ts';
 import { isAscii, isHostName, toDomain } from '../../shared/domain-name.ts';
+import { withoutWhiteSpace } from './white-space.ts';
 
 export type PolicyReading =
   | { readonly kind: 'policy'; readonly policy: StsPolicy }
@@ -28,8 +29,10 @@ export function readPolicy(octets: Uint8Array): PolicyReading {
   const fields = new Map<string, string>();
   const mx = new Set<string>();
   for (const line of lines) {
-    const [, name, value = ''] = FIELD.exec(line) ?? [];
-    if (name === undefined) continue;
+    const colon = line.indexOf(':');
+    const name = line.slice(0, Math.max(0, colon));
+    if (!NAME.test(name)) continue;
+    const value = withoutWhiteSpace(line.slice(colon + 1));
     if (name === 'mx') {
       const pattern = patternOf(value);
       if (pattern === null) return invalid(`its mx "${value.slice(0, SHOWN)}" is no host name and no wildcard`);
@@ -59,8 +62,7 @@ export function lists({ mx }: StsPolicy, host: string): boolean {
   return mx.some((pattern) => pattern === host || (pattern.startsWith('*.') && pattern.slice(1) === parent));
 }
 
-/** Names are compared as they are written; white space after the colon and at the end does not count. */
-const FIELD = /^([A-Za-z0-9][A-Za-z0-9_.-]{0,31}):[ \t]*(.*?)[ \t]*$/;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$/;
 
 function patternOf(value: string): string | null {
   const wildcard = value.startsWith('*.');

@@ -5,6 +5,7 @@
  * or not well-formed does away with no policy that is known already (RFC 8461 §5.1).
  */
 import type { DnsAnswer } from '../../model/dns.ts';
+import { withoutWhiteSpace } from './white-space.ts';
 
 export type StsRecord =
   | { readonly kind: 'found'; readonly id: string }
@@ -43,7 +44,7 @@ function idIn(text: string): string | null {
   if (fields.at(-1)?.trim() === '') fields.pop();
   let id: string | null = null;
   for (const field of fields) {
-    const [, name, value = ''] = FIELD.exec(field.replace(/^[ \t]+|[ \t]+$/g, '')) ?? [];
+    const [, name, value = ''] = FIELD.exec(withoutWhiteSpace(field)) ?? [];
     if (name === undefined) return null;
     if (name !== 'id' || id !== null) continue;
     if (!ID.test(value)) return null;

@@ -82,6 +82,12 @@ describe('STS-08 the policy file', () => {
     expect(read('version: STSv1\nmode: none\nmax_age: 86400')).toMatchObject({ mode: 'none', mx: [] });
   });
 
+  test('64 KiB of white space are passed over in one walk: with the square of it, this would take minutes', () => {
+    for (const value of [`a.b${' '.repeat(65_000)}x`, `${'\t'.repeat(65_000)}x y`, ' \t'.repeat(32_500)]) {
+      for (let i = 0; i < 20; i++) expect(read([...GOOD, `mx: ${value}`].join('\n'))).toMatch(/no wildcard/);
+    }
+  });
+
   test('the lines are kept as they came, for the TLS report', () => {
     expect(read(GOOD.join('\r\n'))).toMatchObject({ lines: GOOD.slice(0, -1) });
   });

@@ -4,6 +4,7 @@ import { chainOfThree, type Identity, leafUnder, publicAuthority, selfSigned } f
 import type { SessionEnd } from '../../../src/model/delivery.ts';
 import type { ReasonCode } from '../../../src/model/reasons.ts';
 import type { StsFindings } from '../../../src/model/sts.ts';
+import type { TlsPolicy } from '../../../src/model/tls-policy.ts';
 import { judgeByAuthorities, stsSession } from '../../../src/policy/sts/session.ts';
 
 const HOST = 'mx.example.nl';
@@ -46,9 +47,26 @@ interface Day {
   readonly certificate?: string | null;
   readonly code?: ReasonCode;
   readonly dialled?: boolean;
+  readonly policy?: TlsPolicy;
 }
 
-function endOf({ sts = policyIn('enforce'), certificate = 'good', code = 'dane-ee', dialled = true }: Day): SessionEnd {
+const free: TlsPolicy = { kind: 'may', code: 'tlsa-absent', sni: HOST };
+const enforced: TlsPolicy = {
+  kind: 'sts',
+  code: 'sts-enforce',
+  sni: HOST,
+  names: [HOST],
+  wholePath: true,
+  dane: null,
+};
+
+function endOf({
+  sts = policyIn('enforce'),
+  certificate = 'good',
+  code = 'dane-ee',
+  dialled = true,
+  policy = free,
+}: Day): SessionEnd {
   const tls = certificate === null ? null : { version: 'TLSv1.3', cipher: 'X', group: null };
   const connection = {
     address: '192.0.2.1',
@@ -68,7 +86,7 @@ function endOf({ sts = policyIn('enforce'), certificate = 'good', code = 'dane-e
       location: null,
       tlsa: null,
       sts,
-      policy: { kind: 'may', code: 'tlsa-absent', sni: HOST },
+      policy,
     },
     dialled: dialled ? { connection, opened } : null,
     trouble: dialled ? null : { code, detail: '' },
@@ -96,6 +114,12 @@ describe('STS-02 STS-08 what is counted', () => {
     ['a valid one through an intermediate', { certificate: 'through an intermediate' }, 'enforce: success'],
     ['DANE fits, the certificate signs itself', { certificate: 'signs itself' }, 'enforce: webpki-not-trusted'],
     ['DANE fits, the certificate is out of time', { certificate: 'out of time' }, 'enforce: webpki-expired'],
+    ['enforced, and proven', { policy: enforced, code: 'webpki-matched' }, 'enforce: success'],
+    [
+      'enforced, and not proven',
+      { policy: enforced, code: 'webpki-not-trusted', certificate: 'signs itself' },
+      'enforce: webpki-not-trusted',
+    ],
     ['another name', { certificate: 'another name' }, 'enforce: webpki-name-mismatch'],
     ['the name as common name only', { certificate: 'common name only' }, 'enforce: webpki-name-mismatch'],
     ['not listed', { sts: policyIn('enforce', 'mx.other.nl') }, 'enforce: sts-mx-not-listed'],
