@@ -99,7 +99,13 @@ async function startParts(config: Config, notes: readonly string[], file: string
     },
     queued: () => store.count(clock.now()),
   });
-  const reportParts = { accept: store.accept, resolve: dns.resolve, canSign: () => false, onEnd: metrics.tlsReport };
+  const openBody = async (messageId: string): Promise<StoredBody> => {
+    const bytes = worker.octetsOf(messageId);
+    return bytes ? { kind: 'memory', bytes } : store.openBody(messageId);
+  };
+  const signing = await openSigning(config, openBody, log, parts);
+  const { canSign } = signing;
+  const reportParts = { accept: store.accept, resolve: dns.resolve, canSign, onEnd: metrics.tlsReport };
   const tlsReports = await openTlsReports(config, reportParts, log, parts);
   const counted: Logger = {
     ...log,
@@ -115,11 +121,6 @@ async function startParts(config: Config, notes: readonly string[], file: string
       }
     },
   };
-  const openBody = async (messageId: string): Promise<StoredBody> => {
-    const bytes = worker.octetsOf(messageId);
-    return bytes ? { kind: 'memory', bytes } : store.openBody(messageId);
-  };
-  const signing = await openSigning(config, openBody, log, parts);
   const deliverer = openDeliverer(config, openBody, null, log, parts);
   const book = createExceptionBook(state, clock.now, (why) => log.error(`no exception holds: ${why}`));
   const passOver: Stages['passOver'] = (
