@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts';
 import { createDeliverer, type Deliverer, type DelivererLimits } from '../deliver/deliverer.ts';
 import type { Logger } from '../model/events.ts';
 import type { StoredBody } from '../model/message.ts';
-import { judgeChain } from '../policy/dane/match.ts';
+import { createJudge } from '../policy/dane/remembered.ts';
 import { judgeNames } from '../policy/webpki.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Parts } from '../shared/parts.ts';
@@ -19,6 +19,7 @@ export function openDeliverer(
   log: Logger,
   parts: Parts,
 ): Deliverer {
+  const judgeChain = createJudge();
   const deliverer = createDeliverer({
     ...delivererLimits(config, patienceMs),
     hostname: config.hostname,
