@@ -30,6 +30,9 @@ export interface PoolLimits {
 const WAITING_PER_HOST = 5;
 export const WAITING_IN_ALL = 2;
 
+/** How long somebody may wait for any place while others go on over connections that are there. */
+const PATIENCE_MS = 1_000;
+
 export const DEFAULT_LIMITS: PoolLimits = { perHost: 20, idleMs: 5_000, messagesPerConnection: 100, total: 200 };
 
 /** A place under the limits, with the connection that is there for it, if there is one. */
@@ -39,7 +42,7 @@ export interface Place<Kept, Work> {
   readonly idled: boolean;
   /**
    * Says whose turn it is after this one on the same connection, and keeps it for that one; null when nobody waits for
-   * the very same, or somebody has waited longer for something else. To be asked once.
+   * the very same, or somebody has waited too long for something else. To be asked once.
    */
   readonly next: () => Work | null;
   /** Gives the place back, with a connection to keep or null. The first call counts. */
@@ -58,6 +61,7 @@ interface Waiting<Kept, Work> {
   readonly work: Work;
   /** Later ones have higher numbers, whatever they wait for. */
   readonly order: number;
+  readonly since: number;
   readonly enter: (place: Place<Kept, Work> | 'busy' | null) => void;
 }
 
@@ -101,7 +105,7 @@ export class Pool<Kept extends Poolable, Work = null> {
     if (this.#closed) return Promise.resolve(null);
     const host = this.#hostOf(hostName);
     return new Promise((enter) => {
-      const waiting: Waiting<Kept, Work> = { key, work, order: ++this.#order, enter };
+      const waiting: Waiting<Kept, Work> = { key, work, order: ++this.#order, since: performance.now(), enter };
       if (this.#admits(host)) this.#admit(host, waiting);
       else if (this.#isCrowded(host)) enter('busy');
       else this.#queue(host, waiting);
@@ -187,14 +191,18 @@ export class Pool<Kept extends Poolable, Work = null> {
     };
   }
 
-  /** Whether the first who waits for a host waits for this key, and nobody whom all places keep out waits longer. */
+  /**
+   * Whether the first who waits for a host waits for this key. Somebody else may have waited longer because all places
+   * are taken: for a while a connection that is there goes before one that would have to be made in its stead.
+   */
   #isNext(host: Host<Kept, Work>, key: string): boolean {
     const [first] = host.waiting;
     if (first?.key !== key || host.busy > this.#limits.perHost || this.#busy > this.#limits.total) return false;
     if (this.#busy < this.#limits.total) return true;
+    const before = performance.now() - PATIENCE_MS;
     for (const { waiting, busy } of this.#wanted) {
       const [other] = waiting;
-      if (other && other.order < first.order && busy < this.#limits.perHost) return false;
+      if (other && other.since < before && other.order < first.order && busy < this.#limits.perHost) return false;
     }
     return true;
   }

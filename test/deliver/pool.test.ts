@@ -186,6 +186,35 @@ test('no more connections in total than allowed: what is idle gives way', async 
   await expect.poll(() => one.host.conversations.map(({ ended }) => ended)).toEqual([true, true, true]);
 });
 
+test('all places taken: messages go on over the connection that is there, and nobody waits long for that', async () => {
+  const plain = { host: { tls: null }, policy: may };
+  const one = await scene({ ...plain, deliverer: { pool: { total: 1, idleMs: 60_000 } } });
+  const two = await scene(plain);
+  const { address, port } = two.request;
+  const ends: string[] = [];
+  const start = (name: string, visit: ReturnType<Scene['deliver']>): Promise<unknown> =>
+    visit.then((end) => ends.push(`${name} ${told(end)}`));
+  const quick = [
+    start('one', one.deliver()),
+    start('two', one.deliver({ address, port })),
+    start('one', one.deliver()),
+  ];
+  await Promise.all(quick);
+  expect(ends).toEqual([`one ${delivered}`, `one ${delivered}`, `two ${delivered}`]);
+  expect(one.host.conversations).toHaveLength(1);
+
+  one.host.change({ paceMs: 60 });
+  ends.length = 0;
+  const many = async (): Promise<void> => {
+    for (let message = 0; message < 8; message++) await start('one', one.deliver());
+  };
+  await Promise.all([many(), start('two', one.deliver({ address, port })), many()]);
+  const turn = ends.indexOf(`two ${delivered}`);
+  expect(turn).toBeGreaterThan(0);
+  expect(turn).toBeLessThan(ends.length - 1);
+  expect(ends.filter((end) => end === `one ${delivered}`)).toHaveLength(16);
+}, 30_000);
+
 test('close ends what is idle, cuts what is busy, and that message waits', async () => {
   const idle = await kept();
   await idle.deliver();
