@@ -4,7 +4,7 @@ import type { Visit } from '../src/model/delivery.ts';
 import { type Batch, type QueuedRecipient, TLS_REPORTER } from '../src/model/message.ts';
 import type { ReasonCode } from '../src/model/reasons.ts';
 import type { Location, MailHost, Route, Trouble } from '../src/model/route.ts';
-import type { HostFacts, TlsPolicy, TlsRule } from '../src/model/tls-policy.ts';
+import { type HostFacts, type TlsPolicy, type TlsRule, withoutDemands } from '../src/model/tls-policy.ts';
 import { decide } from '../src/policy/decide.ts';
 import { attempt, mostTelling, type Stages } from '../src/relay.ts';
 
@@ -335,6 +335,13 @@ describe('what is told of TLS sessions', () => {
       },
     );
     expect(policies).toEqual(['may']);
+  });
+
+  test('RPT-13 only where nothing may leave in the clear does a report not either', () => {
+    const nextHop = { kind: 'domain', domain: 'example.nl', port: 25 } as const;
+    const wanted = { tls: 'dane-only', pins: [], nextHop } as const;
+    expect(withoutDemands(wanted).tls).toBe('may');
+    expect(withoutDemands({ ...wanted, minimum: 'encrypt' }).tls).toBe('encrypt');
   });
 
   test('RPT-13 no client can be given the name that reports go by', () => {

@@ -148,6 +148,8 @@ export interface Destination {
   /** What the operator grants for this domain; absent or null where nothing is. */
   readonly exception?: Grant | null;
   readonly tls: TlsRule;
+  /** What `tls` was raised to at least; absent where no more than `dane` was asked of everybody. */
+  readonly minimum?: TlsMinimum;
   /** Keys that the server may have where `tls` is `pin`: `sha256/BASE64=`. */
   readonly pins: readonly string[];
   readonly nextHop: NextHop;
@@ -165,7 +167,15 @@ export interface HostFacts {
   readonly sts: StsFindings | null;
 }
 
-/** The same next hop with nothing demanded of it: for mail that must not wait for TLS. */
+/**
+ * The same next hop with nothing demanded of it: for mail that must not wait for TLS. Only where the operator lets nothing
+ * out in the clear does that hold for it as well.
+ */
 export function withoutDemands(destination: Destination): Destination {
-  return { ...destination, tls: 'may' };
+  return {
+    ...destination,
+    tls: destination.minimum === 'encrypt' ? 'encrypt' : 'may',
+    exception: null,
+    reportUntil: null,
+  };
 }

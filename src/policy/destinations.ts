@@ -60,6 +60,7 @@ export function createDestinations(options: DestinationOptions): (domain: string
       // Asked anew each time, so that enforcement begins by itself.
       reportUntil: until > now() ? until : null,
       tls: atLeast(tls, minimum),
+      ...(minimum === 'encrypt' && { minimum }),
       pins,
       nextHop: via ? { ...via, port: via.port ?? port } : nextHopOf(domain, port),
     };

@@ -16,7 +16,7 @@
 import { createHash } from 'node:crypto';
 import type { SessionEnd } from '../../model/delivery.ts';
 import type { ReasonCode } from '../../model/reasons.ts';
-import type { TlsaFindings } from '../../model/tls-policy.ts';
+import type { StrictPolicy, TlsaFindings } from '../../model/tls-policy.ts';
 import { toDomain } from '../../shared/domain-name.ts';
 import { RESULTS, type ResultType } from './result-types.ts';
 
@@ -91,25 +91,32 @@ function resultOf(end: SessionEnd): ResultType | 'success' | null {
   const code = codeOf(end);
   if (code === null) return null;
   const result = RESULTS[code] ?? null;
-  const policy = end.plan?.policy;
+  const policy = strictPolicyOf(end);
   // What fails by a demand of ours alone is no failure of theirs.
   if (policy?.kind === 'verify' && code.startsWith('webpki-') && result !== 'success') return null;
   return result === 'success' && tlsaOf(end)?.considered.length === 0 ? 'tlsa-invalid' : result;
 }
 
 /** The TLSA records that ruled; null where there are none, or `insecureMx: encrypt` set them aside. */
-function tlsaOf({ plan }: SessionEnd): (TlsaFindings & { readonly base: string }) | null {
-  if (!plan?.tlsa || plan.tlsa.base === null) return null;
-  const { tlsa, policy } = plan;
-  const base = plan.tlsa.base;
-  const granted = policy.kind === 'except' || policy.kind === 'report' ? policy.strict : policy;
-  const ruled = granted.kind === 'dane' || granted.kind === 'skip' || ('dane' in granted && granted.dane !== null);
+function tlsaOf(end: SessionEnd): (TlsaFindings & { readonly base: string }) | null {
+  const policy = strictPolicyOf(end);
+  const tlsa = end.plan?.tlsa ?? null;
+  if (policy === null || tlsa === null || tlsa.base === null) return null;
+  const { base } = tlsa;
+  const ruled = policy.kind === 'dane' || policy.kind === 'skip' || ('dane' in policy && policy.dane !== null);
   return ruled || tlsa.considered.length === 0 ? { ...tlsa, base } : null;
 }
 
+/** Why the session failed, also where mail went over it all the same; how it went where it did not fail. */
 function codeOf({ dialled, trouble }: SessionEnd): ReasonCode | null {
-  // What failed counts as failed, although the operator let mail go (RFC 8460 §4.3).
   return dialled?.connection.overlooked?.code ?? dialled?.connection.code ?? trouble?.code ?? null;
+}
+
+/** What ordinary mail would have had to prove, whatever the operator grants. */
+function strictPolicyOf({ plan }: SessionEnd): StrictPolicy | null {
+  if (plan === null) return null;
+  const { policy } = plan;
+  return 'strict' in policy ? policy.strict : policy;
 }
 
 function policyOf(end: SessionEnd, domain: string): CountedPolicy {

@@ -1,10 +1,10 @@
 /** What a session adds to a report, and what every reason code is called in one. */
 import { describe, expect, test } from 'vitest';
 import { REASONS, type ReasonCode } from '../../../src/model/reasons.ts';
-import type { TlsPolicy } from '../../../src/model/tls-policy.ts';
+import type { LenientPolicy, TlsPolicy } from '../../../src/model/tls-policy.ts';
 import { countsOf } from '../../../src/report/tls-report/count.ts';
 import { RESULTS } from '../../../src/report/tls-report/result-types.ts';
-import { counted, dane, EE, may, type Session, session } from './good-day.ts';
+import { counted, dane, EE, GRANT, may, type Session, session } from './good-day.ts';
 
 /** Codes that say nothing of TLS with a host, and why. */
 const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
@@ -202,6 +202,34 @@ describe('RPT-06 what is called how', () => {
       'no-policy-found example.nl 0 success',
     ],
   ])('%s', (_, change, expected) => expect(told(change)).toBe(expected));
+
+  test('RPT-08 a failure that the operator only has reported, or has made an exception for, is what is counted', () => {
+    const enough = [may] as const;
+    const report: LenientPolicy = {
+      kind: 'report',
+      code: 'rule-report',
+      sni: null,
+      strict: dane,
+      enough,
+      grant: GRANT,
+    };
+    expect(told({ policy: report, code: 'report-encrypted', overlooked: 'tlsa-mismatch' })).toBe(
+      'tlsa mx.example.nl 1 validation-failure',
+    );
+    expect(told({ policy: report, code: 'report-clear', overlooked: 'starttls-not-offered' })).toBe(
+      'tlsa mx.example.nl 1 starttls-not-supported',
+    );
+    expect(told({ policy: report, code: 'dane-ee' })).toBe('tlsa mx.example.nl 1 success');
+    const failedLookup = { kind: 'skip', trouble: { code: 'tlsa-lookup-failed', detail: '' } } as const;
+    expect(
+      told({
+        policy: { ...report, strict: failedLookup },
+        tlsa: noTlsa,
+        code: 'report-clear',
+        overlooked: 'tlsa-lookup-failed',
+      }),
+    ).toBe('tlsa mx.example.nl 0 dnssec-invalid');
+  });
 
   const verify: TlsPolicy = {
     kind: 'verify',

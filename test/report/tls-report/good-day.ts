@@ -6,7 +6,14 @@ import { onTestFinished } from 'vitest';
 import type { ConnectionFacts, SessionEnd } from '../../../src/model/delivery.ts';
 import type { ReasonCode } from '../../../src/model/reasons.ts';
 import type { MxFacts } from '../../../src/model/route.ts';
-import type { HostPlan, TlsaFindings, TlsPolicy, TlsRule } from '../../../src/model/tls-policy.ts';
+import type {
+  EnoughPolicy,
+  HostPlan,
+  StrictPolicy,
+  TlsaFindings,
+  TlsPolicy,
+  TlsRule,
+} from '../../../src/model/tls-policy.ts';
 import { type Count, countsOf } from '../../../src/report/tls-report/count.ts';
 import { LEDGER_FILE, Ledger, type LedgerLimits } from '../../../src/report/tls-report/ledger.ts';
 import type { Tallied } from '../../../src/report/tls-report/tally.ts';
@@ -36,10 +43,11 @@ export interface Session {
   readonly deadEnd?: true;
   readonly greeting?: string | null;
   readonly address?: string;
+  readonly overlooked?: ReasonCode;
   readonly sts?: NonNullable<SessionEnd['sts']>;
 }
 
-export const dane: Extract<TlsPolicy, { kind: 'dane' }> = {
+export const dane: StrictPolicy = {
   kind: 'dane',
   code: 'tlsa-usable',
   sni: 'mx.example.nl',
@@ -47,7 +55,9 @@ export const dane: Extract<TlsPolicy, { kind: 'dane' }> = {
   records: [],
   wholePath: true,
 };
-export const may: TlsPolicy = { kind: 'may', code: 'tlsa-absent', sni: 'mx.example.nl' };
+export const may: EnoughPolicy = { kind: 'may', code: 'tlsa-absent', sni: 'mx.example.nl' };
+
+export const GRANT = { kind: 'report', until: MIDNIGHT } as const;
 
 export function session(change: Session = {}): SessionEnd {
   const { domain = 'example.nl', rule = 'dane', host = 'mx.example.nl', address = '192.0.2.7' } = change;
@@ -76,9 +86,7 @@ export function session(change: Session = {}): SessionEnd {
     tls: null,
     code: change.code ?? 'dane-ee',
     reason: '',
-    ...(change.overlooked && {
-      overlooked: { code: change.overlooked, detail: '', grant: { kind: 'report' as const, until: 0 } },
-    }),
+    ...(change.overlooked && { overlooked: { code: change.overlooked, detail: '', grant: GRANT } }),
   };
   const greeting = change.greeting === undefined ? `220 ${host} ESMTP` : change.greeting;
   return {
