@@ -8,7 +8,7 @@ import { hostname as machineName } from 'node:os';
 import { join, resolve as toAbsolute } from 'node:path';
 import type { Mistake } from '../model/mistake.ts';
 import type { Ruling } from '../model/tls-policy.ts';
-import { isHostName, toDomain } from '../shared/domain-name.ts';
+import { domainOf, fitsPattern, isHostName, toDomain } from '../shared/domain-name.ts';
 import { harmless } from '../shared/harmless.ts';
 import { expandResolver } from './checks.ts';
 import type { Config, DestinationRule, DkimDomain, ResolverConfig } from './config.ts';
@@ -319,11 +319,17 @@ function nameOfMachine(machine: string): string {
 }
 
 function notesOn(
-  { hostname, clients, queue, admin }: Config,
+  { hostname, clients, queue, admin, dkim, tlsReports }: Config,
   destinations: Written['destinations'],
   hostnameGiven: boolean,
 ): string[] {
   const notes: string[] = [];
+  const reporter = tlsReports === null ? null : domainOf(tlsReports.contact);
+  if (reporter !== null && !dkim.some(({ senders }) => senders.some((pattern) => fitsPattern(pattern, reporter)))) {
+    notes.push(
+      `TLS reports go by HTTPS only: nothing under "dkim" signs for ${reporter}, and mail would not be believed.`,
+    );
+  }
   if (clients.length === 0) {
     notes.push('Nobody may send mail through this relay yet: no client is named under "clients".');
   }

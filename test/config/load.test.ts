@@ -218,6 +218,11 @@ log: { level: info }
     ],
     ['a delay notice after the end', 'queue: { lifetime: 2h }', 'Nobody is told of a late message'],
     ['metrics for everybody', 'admin: { listen: 0.0.0.0:8025 }', 'Everybody who can reach 0.0.0.0'],
+    [
+      'RPT-12 TLS reports without a key',
+      'tlsReports: { organisation: A, contact: tls@a.nl }',
+      'TLS reports go by HTTPS only: nothing under "dkim" signs for a.nl',
+    ],
     ['a short name', 'hostname: relay', 'The hostname, relay, is not a full name'],
   ])('%s is noted, not refused', (_, text, note) => {
     const result = load(text);

@@ -4,18 +4,25 @@
  *
  * The day ends by going back in the relay's own file: what was counted today is moved to the day before yesterday.
  */
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningRelay } from '../../lab/relay.ts';
 import { goodHost, goodSts } from '../../lab/world.ts';
-import { parseReport } from '../report/tls-report/parsed.ts';
+import { publicPart, recordText } from '../../src/sign/keys-record.ts';
+import { parseMail, parseReport } from '../report/tls-report/parsed.ts';
+import { byDkimpy, byMailauth } from '../support/dkim-verifiers.ts';
 import { eventually } from './scripted.ts';
-import { type Follower, type Journey, startJourney } from './support.ts';
+import { arrived, type Follower, type Journey, startJourney } from './support.ts';
 
 const STRANGER = { numbers: [3, 1, 1], of: 'stranger' } as const;
 const tlsReports = { organisation: 'Gemeente Voorbeeld', contact: 'tls-reports@office.test' };
 
+const dir = mkdtempSync(join(tmpdir(), 'dane-tlsrpt-keys-'));
+let key: KeyObject;
 let journey: Journey;
 let relay: Follower;
 
@@ -27,14 +34,22 @@ beforeAll(async () => {
       { ...goodHost('mismatch.test', { tlsa: [STRANGER] }), reports: 'https' },
       { ...goodHost('stripped.test', { mood: 'no-starttls' }), reports: 'https' },
       { ...goodHost('both.test', { certificate: 'public' }), sts: goodSts('both.test'), reports: 'https' },
-      { ...goodHost('letter.test', { tlsa: [STRANGER] }), reports: 'mailto:tls@office.test' },
+      { ...goodHost('letter.test', { tlsa: [STRANGER] }), reports: 'mailto:tls@inbox.test' },
+      // Whose own TLS is as broken: reports must arrive there all the same.
+      goodHost('inbox.test', { tlsa: [STRANGER] }),
       { ...goodHost('silent.test') },
     ],
     () => ({}),
   );
-  relay = await journey.relay({ tlsReports });
+  key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+  const path = join(dir, 'office.pem');
+  writeFileSync(path, key.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  relay = await journey.relay({ tlsReports, dkim: [{ domain: 'office.test', selector: 's1', key: path }] });
 });
-afterAll(() => journey?.end());
+afterAll(async () => {
+  await journey?.end();
+  rmSync(dir, { recursive: true, force: true });
+});
 
 /** Lets what was counted today have been counted the day before yesterday. The relay must not run. */
 function letDaysPass({ config }: RunningRelay): void {
@@ -70,11 +85,10 @@ function told(report: Readonly<Record<string, unknown>> | undefined): string[] {
 }
 
 describe('the sessions of a day', () => {
-  test('RPT-04 RPT-05 RPT-10 RPT-14 become reports that arrive by HTTPS, from a relay that was stopped meanwhile', async () => {
-    for (const domain of ['good.test', 'mismatch.test', 'stripped.test', 'both.test', 'letter.test', 'silent.test']) {
-      await relay.mail(domain);
-      await relay.attempt(domain);
-    }
+  test('RPT-04 RPT-05 RPT-10 RPT-11 RPT-12 RPT-13 RPT-14 become reports that arrive by HTTPS and by mail, from a relay that was stopped meanwhile', async () => {
+    const domains = ['good.test', 'mismatch.test', 'stripped.test', 'both.test', 'letter.test', 'silent.test'];
+    for (const domain of domains) await relay.mail(domain);
+    await Promise.all(domains.map((domain) => relay.attempt(domain)));
     // Over the connection that is kept, so no session of its own.
     await relay.mail('good.test');
     await relay.attempt('good.test', 2);
@@ -106,6 +120,26 @@ describe('the sessions of a day', () => {
         'contact-info': 'tls-reports@office.test',
         'report-id': expect.stringMatching(/@office\.test$/),
       });
+
+      // To a host that fails DANE, signed, with the null sender; two verifiers that are not ours believe it.
+      await eventually(() => arrived(journey.lab, 'inbox.test').length >= 1, 'a report by mail');
+      const [mail] = arrived(journey.lab, 'inbox.test');
+      if (!mail) throw new Error('no report came');
+      expect(mail).toMatchObject({ sender: '', recipients: ['tls@inbox.test'] });
+      const letter = await parseMail(mail.content);
+      expect(letter).toMatchObject({ defects: [], mistakes: [], type: 'multipart/report', reportType: 'tlsrpt' });
+      expect(told(letter.report)).toEqual(['tlsa mx.letter.test 0+1 validation-failure mx.letter.test']);
+      expect(letter.headers).toMatchObject({
+        'tls-report-domain': 'letter.test',
+        'tls-report-submitter': 'office.test',
+        'dkim-signature': expect.stringMatching(/tls-report-domain.*tls-report-submitter/is),
+      });
+      const records = { 's1._domainkey.office.test': recordText('rsa-sha256', publicPart(key, 'rsa-sha256')) };
+      const signed = { message: mail.content, records };
+      expect(await byMailauth(signed)).toEqual(['rsa-sha256 office.test/s1 pass']);
+      expect(await byDkimpy([{ ...signed, signatures: 1 }])).toEqual([['rsa-sha256 office.test/s1 pass']]);
+      await again.untilEvent(({ event, domain }) => event === 'delivered' && domain === 'inbox.test');
+
       await again.untilOutput(/TLS report sent/);
       const list = await again.command('tlsrpt', 'list', '--json');
       const entries = JSON.parse(list.stdout) as { domain: string; state: string }[];
@@ -114,14 +148,22 @@ describe('the sessions of a day', () => {
           .filter(({ state }) => state === 'sent')
           .map(({ domain }) => domain)
           .sort(),
-      ).toEqual(['both.test', 'good.test', 'mismatch.test', 'stripped.test']);
+      ).toEqual(['both.test', 'good.test', 'letter.test', 'mismatch.test', 'stripped.test']);
+      // The session that brought the report is in no report, and nothing came of it but its delivery.
+      expect((await again.command('tlsrpt', 'show', 'inbox.test')).status).toBe(1);
+      expect(
+        again
+          .events()
+          .filter(({ sender }) => sender === '')
+          .map(({ event }) => event),
+      ).toEqual(['delivered']);
       const figures = await fetch(`http://${await adminOf(again)}/metrics`).then((answer) => answer.text());
-      expect(figures).toMatch(/dane_relay_tls_reports_total\{result="sent"\} 4/);
+      expect(figures).toMatch(/dane_relay_tls_reports_total\{result="sent"\} 5/);
       expect(figures).toMatch(/dane_relay_tls_reports_total\{result="unwanted"\} 1/);
     } finally {
       await again.stop();
     }
-  });
+  }, 180_000);
 });
 
 async function adminOf({ config }: RunningRelay): Promise<string> {

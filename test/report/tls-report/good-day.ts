@@ -43,7 +43,6 @@ export interface Session {
   readonly deadEnd?: true;
   readonly greeting?: string | null;
   readonly address?: string;
-  readonly overlooked?: ReasonCode;
   readonly sts?: NonNullable<SessionEnd['sts']>;
 }
 
