@@ -54,6 +54,8 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
   ],
   'our own affair': [
     'resolver-untrusted',
+    'dkim-key-unusable',
+    'dkim-key-unpublished',
     'pin-mismatch',
     'host-busy',
     'not-tried-yet',
