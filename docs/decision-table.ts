@@ -3,8 +3,9 @@
  * facts, so that the page cannot say anything else than the relay does.
  */
 import type { MxFacts } from '../src/model/route.ts';
-import type { HostFacts, InsecureMx, TlsaFindings, TlsPolicy, TlsRule } from '../src/model/tls-policy.ts';
+import type { Grant, HostFacts, InsecureMx, TlsaFindings, TlsPolicy, TlsRule } from '../src/model/tls-policy.ts';
 import { asksForTlsa, decide } from '../src/policy/decide.ts';
+import { withGrant } from '../src/policy/grants.ts';
 
 const MX: Readonly<Record<string, MxFacts>> = {
   signed: { kind: 'mx', dnssec: 'secure', expanded: null },
@@ -68,6 +69,36 @@ export function decisionTable(insecureMx: InsecureMx): string {
     `| MX | addresses of the host | TLSA | \`${RULES.join('` | `')}\` |`,
     `|${'---|'.repeat(3 + RULES.length)}`,
     ...new Set(rows),
+  ].join('\n');
+}
+
+/** What the operator's exceptions and report-only make of a host with signed MX and addresses, in Markdown. */
+export function grantsTable(): string {
+  const exception: Grant = { kind: 'exception', id: 'x', owner: '', reason: '', until: 0, pins: [] };
+  const grants: readonly Grant[] = [exception, { ...exception, pins: ['sha256/…'] }, { kind: 'report', until: 0 }];
+  const rows = RULES.filter((tls) => tls !== 'may').flatMap((tls) =>
+    Object.entries(TLSA).map(([tlsaName, tlsa]) => {
+      const facts: HostFacts = {
+        destination: { tls, pins: ['sha256/…'], nextHop: { kind: 'domain', domain: 'example.nl', port: 25 } },
+        mx: { kind: 'mx', dnssec: 'secure', expanded: null },
+        host: { name: HOST, preference: 10, unusable: null },
+        location: { ...found, dnssec: 'secure', bases: [HOST] },
+        tlsa,
+        sts: null,
+      };
+      const strict = decide('dane')(facts);
+      const cells = grants.map((grant) => {
+        const policy = withGrant(strict, facts, grant);
+        return 'strict' in policy ? policy.enough.map(inWords).join(' and ') : 'no difference';
+      });
+      return `| ${[`\`${tls}\``, tlsaName, inWords(strict), ...cells].join(' | ')} |`;
+    }),
+  );
+  const differing = rows.filter((row) => !row.includes('| no difference | no difference | no difference |'));
+  return [
+    '| rule | TLSA | what must be | enough by an exception | by one with a pin | in report-only |',
+    `|${'---|'.repeat(6)}`,
+    ...differing,
   ].join('\n');
 }
 

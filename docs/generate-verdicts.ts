@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { REASONS, type ReasonCode, reason } from '../src/model/reasons.ts';
 import { verdictOf } from '../src/model/verdict.ts';
-import { decisionTable } from './decision-table.ts';
+import { decisionTable, grantsTable } from './decision-table.ts';
 
 const CHAPTERS: readonly (readonly [string, string, (code: ReasonCode) => boolean])[] = [
   ['Mail waits', 'The message is safe in the queue and is tried again by itself.', (code) => startsWith(code, '4')],
@@ -72,10 +72,23 @@ export function verdictsPage(): string {
     '`webpki-name-mismatch`, and with no host left the message waits. `may`, `pin` and `dane-only` are not changed by it. A',
     'policy that only tests changes nothing; what it would have kept back is in the log.',
     '',
+    '## What the operator can let pass',
+    '',
+    'Nothing above is weakened but by an exception (`dane-relay exceptions`) or by report-only (`mode: report`), each with an',
+    'end, and for TLS reports of this relay itself, which go out whatever becomes of TLS (RFC 8460 §3). What must be is tried first; only where that fails is this enough, and the verdict is `exception-…` or `report-…`',
+    'with the code of what failed. Signed MX and addresses, no MTA-STS; where a policy of MTA-STS enforces, it has to be met',
+    'in any case.',
+    '',
+    grantsTable(),
+    '',
+    '## How the connection decides',
+    '',
     'Then the connection decides. `certificate must match`: by DANE-EE without regard to names and dates, by DANE-TA with',
     'both; otherwise `tlsa-mismatch`, `tlsa-name-mismatch`, `tlsa-expired` or `tlsa-not-trusted`, the next host, and with none',
     'left the message waits. `TLS, any certificate`: without STARTTLS or with a failed handshake the same. `TLS if offered`:',
-    'without TLS the message goes in the clear.',
+    'without TLS the message goes in the clear. `trusted certificate`: from an authority of `delivery.ca` and for the name of',
+    'the host, otherwise `webpki-not-trusted`, `webpki-expired` or `webpki-name-mismatch`. `key must be a named one`: otherwise',
+    '`pin-mismatch`.',
     '',
   ].join('\n');
 }

@@ -8,11 +8,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { pinOf } from './certificates.ts';
 import { send } from './client.ts';
 import type { Mail } from './host.ts';
 import { type Lab, startLab } from './lab.ts';
 import { type LogEvent, type RunningRelay, startRelay } from './relay.ts';
-import { type Destination, HOME } from './world.ts';
+import { type Destination, HOME, RULED, rulesFor } from './world.ts';
 
 const SENDER = `alice@${HOME}`;
 
@@ -82,16 +83,23 @@ async function tell(running: (() => Promise<unknown>)[], interrupted: Promise<un
   const { block, port, world, resolver } = lab;
   say(`  DNS         ${world.length} domains, really signed, behind a validating Unbound on ${resolver.address}`);
   say(`  mail hosts  on 127.${block}.0.x, port ${port}, each with its own certificate and its own mood`);
-  const relay = await startRelay({ lab, dir: folder });
+  const destinations = rulesFor((host) => pinOf(lab.identity(host)));
+  const relay = await startRelay({ lab, dir: folder, config: { destinations } });
   running.push(relay.stop);
   say(`  the relay   on ${relay.address}:${relay.port}; its key is pinned: ${relay.pin}`);
   say('  the client  a mail server that cannot do DANE; the relay has pinned its key, too');
   say();
-  const mistakes = [...(await tellStories(lab, relay)), ...(await tellBounces(lab)), ...sumUp(lab)];
+  const mistakes = [
+    ...(await tellStories(lab, relay)),
+    ...(await tellBounces(lab)),
+    ...(await tellRules(lab, relay)),
+    ...(await tellException(relay)),
+    ...sumUp(lab),
+  ];
   say();
   const seconds = ((Date.now() - began) / 1000).toFixed(1);
   if (mistakes.length === 0) {
-    say(green(bold(`All of it happened as it must (${STORY.length} destinations, ${seconds} s).`)));
+    say(green(bold(`All of it happened as it must (${STORY.length + RULED.length} destinations, ${seconds} s).`)));
   } else {
     say(red(bold(`${mistakes.length} thing(s) did not happen as they must:`)));
     for (const mistake of mistakes) say(red(`  - ${mistake}`));
@@ -126,6 +134,45 @@ async function tellStories(lab: Lab, relay: RunningRelay): Promise<string[]> {
     mistakes.push(...wrong.map((each) => `${domain}: ${each}`));
   }
   return mistakes;
+}
+
+/** What the operator's own rules demand besides. Returns what was not right. */
+async function tellRules(lab: Lab, relay: RunningRelay): Promise<string[]> {
+  say(bold('What rules of the operator add'));
+  for (const { domain } of RULED) await post(relay, `bob@${domain}`);
+  const mistakes: string[] = [];
+  for (const destination of RULED) {
+    const { domain, rule, tells, because } = destination;
+    const event = await relay.untilEvent((each) => isAbout(each, `bob@${domain}`));
+    say();
+    say(`    ${bold(domain)}, tls: ${rule.tls}; ${tells}`);
+    tellEvent(event);
+    const wrong = compare(lab, destination, event);
+    if (wrong.length === 0) say(`    ${green('✓')} as it must be: ${because}`);
+    for (const each of wrong) say(`    ${red('✗')} not as it must be: ${each}`);
+    mistakes.push(...wrong.map((each) => `${domain}: ${each}`));
+  }
+  return mistakes;
+}
+
+/** A mail that waits is let go, by somebody who answers for it and for a while. Returns what was not right. */
+async function tellException(relay: RunningRelay): Promise<string[]> {
+  const domain = 'wrong-certificate.test';
+  const until = new Date(Date.now() + 7 * 86_400_000).toISOString().slice(0, 10);
+  const words = [domain, '--owner', 'mail team', '--reason', 'they renewed, DNS follows', '--until', until];
+  say();
+  say(bold(`The mail for ${domain} still waits. Somebody answers for an exception:`));
+  const before = relay.events().length;
+  const added = await relay.command('exceptions', 'add', ...words);
+  say(`    dane-relay exceptions add ${words.map((word) => (word.includes(' ') ? `"${word}"` : word)).join(' ')}`);
+  say(`    ${(added.stdout || added.stderr).trim()}`);
+  await relay.command('queue', 'retry', '--domain', domain);
+  const isUse = (event: LogEvent): boolean => relay.events().indexOf(event) >= before && event.event === 'delivered';
+  const event = await relay.untilEvent((each) => isAbout(each, `bob@${domain}`) && isUse(each), 30_000);
+  tellEvent(event);
+  say();
+  if (event.code === 'exception-encrypted' && event.verdict === 'encrypted') return [];
+  return [`${domain}: by the exception it was ${event.code}, not exception-encrypted`];
 }
 
 function tellEvent(event: LogEvent): void {

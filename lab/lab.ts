@@ -14,7 +14,7 @@ import { type LabDns, type LabZone, startDns } from './dns.ts';
 import { type Contact, type Mail, type MailHost, type Moment, type Mood, startHost } from './host.ts';
 import { type PolicyHost, startPolicyHost } from './policy-host.ts';
 import { type ReportHost, startReportHost } from './report-host.ts';
-import { type Destination, type HostEntry, type PublishedSts, WORLD } from './world.ts';
+import { type Destination, type HostEntry, type PublishedSts, RULED, WORLD } from './world.ts';
 
 export interface Lab {
   readonly dns: LabDns;
@@ -82,7 +82,13 @@ const FIRST_BLOCK = 25;
 const LAST_BLOCK = 120;
 
 /** Rejects with a sentence when a tool is missing or no addresses are free; nothing is left running then. */
-export async function startLab({ dir, port, world = WORLD, onMoment, zones }: LabOptions = {}): Promise<Lab> {
+export async function startLab({
+  dir,
+  port,
+  world = [...WORLD, ...RULED],
+  onMoment,
+  zones,
+}: LabOptions = {}): Promise<Lab> {
   const folder = dir ?? (await mkdtemp(join(tmpdir(), 'dane-lab-')));
   const entries = world.flatMap((destination) => destination.hosts.map((entry) => ({ destination, entry })));
   const identities = new Map<string, Identities>();

@@ -1,7 +1,9 @@
 /** `dane-relay lab`: the closed internet for people. Prints what is there and how to play, and obeys what is typed. */
 import { createInterface } from 'node:readline';
+import { pinOf } from './certificates.ts';
 import { MOODS, type Mood } from './host.ts';
 import { type Lab, missingTools, startLab } from './lab.ts';
+import { rulesFor } from './world.ts';
 
 const HELP = [
   'Type here, and press Enter:',
@@ -66,6 +68,7 @@ function inWords(lab: Lab): string[] {
     `  ./dane-relay explain wrong-certificate.test --connect ${options}`,
     'Or let a relay of your own live in it, with this in its configuration:',
     `  resolver: ${JSON.stringify(resolver)}`,
+    `  destinations: ${JSON.stringify(rulesFor((host) => pinOf(lab.identity(host))))}`,
     `  delivery: { port: ${port}, ca: ${lab.web.ca}, mtaStsPort: ${lab.web.port} }`,
     '',
     ...HELP,

@@ -404,3 +404,81 @@ export const WORLD: readonly Destination[] = [
     { mood: 'seven-bit' },
   ),
 ];
+
+/** A destination for which a rule of the operator stands, as in the relay's configuration. */
+export interface RuledDestination extends Destination {
+  readonly rule: {
+    readonly tls: 'verify' | 'pin' | 'encrypt';
+    /** For `pin`: whose key is named. */
+    readonly pinOf?: string;
+  };
+}
+
+/** One for each rule that demands more than what is published, and one that does not meet it. */
+export const RULED: readonly RuledDestination[] = [
+  {
+    ...delivered(
+      'rule-verify.test',
+      {
+        tells: 'no TLSA; its host has a certificate of a public authority',
+        because: 'the rule asks for such a certificate, for the name of the host',
+      },
+      'webpki-matched',
+      'authenticated',
+      { tlsa: [], certificate: 'public' },
+    ),
+    rule: { tls: 'verify' },
+  },
+  {
+    ...waits(
+      'rule-verify-private.test',
+      {
+        tells: 'no TLSA; its host has a certificate that signs itself',
+        because: 'the rule asks for one of a public authority',
+      },
+      'webpki-not-trusted',
+      { tlsa: [] },
+    ),
+    rule: { tls: 'verify' },
+  },
+  {
+    ...delivered(
+      'rule-pin.test',
+      { tells: 'no TLSA; its host has the key that was agreed upon', because: 'the rule names that key' },
+      'pin-matched',
+      'authenticated',
+      { tlsa: [] },
+    ),
+    rule: { tls: 'pin', pinOf: 'mx.rule-pin.test' },
+  },
+  {
+    ...waits(
+      'rule-pin-other.test',
+      {
+        tells: 'no TLSA; its host has another key than was agreed upon',
+        because: 'the rule names the key that it must have',
+      },
+      'pin-mismatch',
+      { tlsa: [] },
+    ),
+    rule: { tls: 'pin', pinOf: 'mx.rule-pin.test' },
+  },
+  {
+    ...waits(
+      'rule-encrypt.test',
+      { tells: 'no TLSA, and a host without STARTTLS', because: 'the rule asks for TLS although nothing was promised' },
+      'starttls-not-offered',
+      { tlsa: [], mood: 'no-starttls' },
+    ),
+    rule: { tls: 'encrypt' },
+  },
+];
+
+/** The rules for `destinations` in a relay's configuration. @param pinOf `sha256/…=` of the key that a host has */
+export function rulesFor(pinOf: (host: string) => string): readonly object[] {
+  return RULED.map(({ domain, rule }) => ({
+    domain,
+    tls: rule.tls,
+    ...(rule.pinOf !== undefined && { pins: [pinOf(rule.pinOf)] }),
+  }));
+}
