@@ -92,6 +92,7 @@ export async function startRelay({ lab, dir, config = {}, env = {}, by = [] }: R
     resolver: lab.resolver,
     delivery: { port: lab.port, ...(lab.web && { ca: lab.web.ca, mtaStsPort: lab.web.port }) },
     queue: { retry: ['2s', '1h'] },
+    workers: 1,
     admin: { listen: `127.0.0.1:${await freePort()}` },
     ...config,
   };

@@ -13,7 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
     const [{ runCommand }, { loadConfig }, { start }] = await Promise.all([
       import('./cli/run.ts'),
       import('./config/load.ts'),
-      import('./assembly/start.ts'),
+      import('./assembly/run.ts'),
     ]);
     return runCommand({ loadConfig, start });
   },

@@ -256,7 +256,8 @@ async function packed(batch: Batch, { sign }: Stages): Promise<Parcel> {
   }
 }
 
-function forEveryone(batch: Batch, trouble: Trouble, log: Partial<MailEvent>): readonly Outcome[] {
+/** The same outcome for every recipient. */
+export function forEveryone(batch: Batch, trouble: Trouble, log: Partial<MailEvent>): readonly Outcome[] {
   const { code, status, result } = verdictOf(trouble.code, trouble.detail, trouble.status);
   return batch.recipients.map((recipient) => ({
     recipientId: recipient.id,

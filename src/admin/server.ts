@@ -10,19 +10,22 @@ import { type AddressInfo, isIP } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 
+type Health = Readonly<Record<string, unknown>>;
+interface Readiness {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+  /** What whoever looks should know although mail flows, one sentence each. */
+  readonly notes: readonly string[];
+}
+
 export interface AdminOptions {
   readonly listen: { readonly address: string; readonly port: number };
   /** Name of the relay: one of those that callers may use for it. */
   readonly hostname: string;
   /** A few facts for /healthz, which answers 200 as long as the process does. */
-  readonly health: () => Readonly<Record<string, unknown>>;
+  readonly health: () => Health | Promise<Health>;
   /** Whether mail can be taken and delivered now; where not, why, one sentence each. */
-  readonly ready: () => {
-    readonly ready: boolean;
-    readonly reasons: readonly string[];
-    /** What whoever looks should know although mail flows, one sentence each. */
-    readonly notes: readonly string[];
-  };
+  readonly ready: () => Readiness | Promise<Readiness>;
   /** Metrics in the text format of Prometheus. */
   readonly metrics: () => Promise<string>;
   /** Told of what went wrong inside, which callers only see as 500. */
@@ -102,9 +105,9 @@ function pages({ hostname, health, ready, metrics, onError }: AdminOptions): Hon
     return next();
   });
 
-  app.get('/healthz', (context) => answer(context, 200, { status: 'ok', ...health() }, 'ok'));
-  app.get('/readyz', (context) => {
-    const { ready: isReady, reasons, notes } = ready();
+  app.get('/healthz', async (context) => answer(context, 200, { status: 'ok', ...(await health()) }, 'ok'));
+  app.get('/readyz', async (context) => {
+    const { ready: isReady, reasons, notes } = await ready();
     return answer(
       context,
       isReady ? 200 : 503,

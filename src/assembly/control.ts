@@ -59,6 +59,17 @@ export async function openControl(folder: string, answers: Answers): Promise<Con
   };
 }
 
+/** @throws when a relay works in `folder`, which need not be there */
+export async function refuseSecond(folder: string): Promise<void> {
+  const handle = openFolder(folder);
+  if (handle === null) return;
+  try {
+    if (await isAnswered(`/proc/self/fd/${handle}/${SOCKET}`)) throw new Error(`another relay works in ${folder}`);
+  } finally {
+    closeSync(handle);
+  }
+}
+
 /**
  * Asks the relay that works in `folder`; null when none does.
  *

@@ -1,6 +1,6 @@
 /** Joins delivery with the certificates' judge and the queue's bodies. */
 import type { Config } from '../config/config.ts';
-import { createDeliverer, type Deliverer, type DelivererLimits } from '../deliver/deliverer.ts';
+import { createDeliverer, type Deliverer, type DelivererLimits, type DelivererOptions } from '../deliver/deliverer.ts';
 import type { Logger } from '../model/events.ts';
 import type { StoredBody } from '../model/message.ts';
 import { createJudge } from '../policy/dane/remembered.ts';
@@ -10,6 +10,7 @@ import type { Parts } from '../shared/parts.ts';
 
 /**
  * @param openBody   octets of a queued message
+ * @param permits    where one of several workers asks before it connects
  * @param patienceMs for each word of a host, where somebody sits and waits; null for what the configuration grants
  */
 export function openDeliverer(
@@ -18,9 +19,11 @@ export function openDeliverer(
   patienceMs: number | null,
   log: Logger,
   parts: Parts,
+  permits?: DelivererOptions['permits'],
 ): Deliverer {
   const judgeChain = createJudge();
   const deliverer = createDeliverer({
+    ...(permits && { permits }),
     ...delivererLimits(config, patienceMs),
     hostname: config.hostname,
     openBody,

@@ -17,6 +17,7 @@ import { createTrust, type Trust, type TrustState } from '../route/trust.ts';
 import { startUnbound } from '../route/unbound.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Parts } from '../shared/parts.ts';
+import { trustInWords } from './trust-in-words.ts';
 
 type Heard = NonNullable<ResolverOptions['onAnswer']>;
 
@@ -121,18 +122,4 @@ function selfOf({ hostname, listen, delivery }: Config): Self {
   const addresses = new Set([...own, ...(all ? interfaces : [])]);
   const isOwnAddress = (address: string, port: number): boolean => port === delivery.port && addresses.has(address);
   return { names: [hostname], isOwnAddress };
-}
-
-/** What is known of the resolver, in a clause for log and people. */
-export function trustInWords(state: TrustState): string {
-  switch (state.kind) {
-    case 'proven':
-      return 'the resolver proves that it validates DNSSEC';
-    case 'untested':
-      return 'the resolver has not been tested yet';
-    case 'unreachable':
-      return `the resolver cannot be reached or has lost its trust anchor: ${state.reason}`;
-    case 'not-validating':
-      return `the resolver does not validate DNSSEC: ${state.reason}`;
-  }
 }

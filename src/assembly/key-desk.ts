@@ -12,8 +12,9 @@ import { createLogger } from '../report/log.ts';
 import { systemClock as clock } from '../shared/clock.ts';
 import { createParts, type Parts } from '../shared/parts.ts';
 import { createKeyDesk } from '../sign/keys-desk.ts';
-import { openDns, trustInWords } from './dns.ts';
+import { openDns } from './dns.ts';
 import { keyFolder } from './signing.ts';
+import { trustInWords } from './trust-in-words.ts';
 
 /** @throws Error with an `exitCode` when the configuration cannot be used */
 export async function openKeys(configFile?: string): Promise<OpenDesk> {

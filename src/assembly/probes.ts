@@ -12,8 +12,10 @@ import { UnboundUnavailable } from '../route/unbound.ts';
 import { messageOf } from '../shared/message-of.ts';
 import { createParts } from '../shared/parts.ts';
 import { certificatePlace } from './certificate.ts';
-import { openDns, trustInWords } from './dns.ts';
+import { openDns } from './dns.ts';
 import { keyDeskFor } from './key-desk.ts';
+import { trustInWords } from './trust-in-words.ts';
+import { workersIn } from './workers-in.ts';
 
 const certificate: CheckProbe<Config> = {
   name: 'certificate',
@@ -65,4 +67,13 @@ const dkim: CheckProbe<Config> = {
 
 const neverAsked: Resolve = () => Promise.reject(new TypeError('a list of keys asks no DNS'));
 
-export const stageProbes: readonly CheckProbe<Config>[] = [certificate, dkim, resolver];
+const workers: CheckProbe<Config> = {
+  name: 'workers',
+  run: async (config: Config) => {
+    const count = workersIn(config);
+    const text = count === 1 ? 'one process does all the work' : `${count} processes share the work`;
+    return { ok: true, text: config.workers === 'auto' ? `${text}: one for each core` : text };
+  },
+};
+
+export const stageProbes: readonly CheckProbe<Config>[] = [certificate, dkim, workers, resolver];

@@ -21,6 +21,7 @@ const FIXED = [
   'state',
   'listen',
   'resolver',
+  'workers',
   'admin',
   'tlsReports',
 ] as const satisfies readonly (keyof Config)[];

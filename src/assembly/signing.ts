@@ -10,7 +10,8 @@ import { fitsPattern } from '../shared/domain-name.ts';
 import type { Parts } from '../shared/parts.ts';
 import { createSigner, type Signer } from '../sign/dkim.ts';
 import { createKeyRing } from '../sign/keys.ts';
-import { type Dns, trustInWords } from './dns.ts';
+import type { Dns } from './dns.ts';
+import { trustInWords } from './trust-in-words.ts';
 
 export interface Signing {
   /** What goes on top of a queued message. */

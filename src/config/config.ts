@@ -153,6 +153,8 @@ export interface Config {
     readonly bareNewlines: 'normalize' | 'reject';
     readonly longLines: 'pass' | 'reject';
   };
+  /** Processes that share the work; `auto` for one a core. */
+  readonly workers: number | 'auto';
   /** How long a stop waits for what is under way. */
   readonly shutdownGrace: number;
   readonly admin: { readonly listen: Endpoint };

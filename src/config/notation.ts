@@ -346,3 +346,13 @@ export const store: Notation<'sqlite'> = {
     return wrong(`${shown(text)} is not a kind of store`, 'sqlite');
   },
 };
+
+/** How many processes share the work. */
+export const workers: Notation<number | 'auto'> = {
+  expected: 'auto or a whole number from 1 to 64',
+  read: (text) => {
+    if (text === 'auto') return right(text);
+    const number = /^[0-9]{1,3}$/.test(text) ? Number(text) : 0;
+    return number >= 1 && number <= 64 ? right(number) : wrong(`${shown(text)} is no number of processes`, 'auto');
+  },
+};

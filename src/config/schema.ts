@@ -28,6 +28,7 @@ import {
   size,
   store,
   via,
+  workers,
 } from './notation.ts';
 
 /** What people are told of a key. */
@@ -521,6 +522,16 @@ export const schema = z.strictObject({
     unset: 'no reports are sent',
   }),
   intake: key(intake.prefault({}), { says: 'What is taken from clients.' }),
+  workers: key(
+    z
+      .preprocess((written) => (typeof written === 'number' ? String(written) : written), text(workers))
+      .prefault('auto'),
+    {
+      says:
+        'Processes that share the work, all behind the same ports and with the same queue. auto: one for each core, 8 at ' +
+        'most. 1: one process with everything in it.',
+    },
+  ),
   shutdownGrace: key(text(duration('1s', '1h')).prefault('30s'), {
     says: 'How long a stop waits for messages that are being taken in or handed over. What is not done then is done later.',
   }),

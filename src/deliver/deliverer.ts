@@ -19,7 +19,7 @@ import type { DaneProof } from '../model/tls-policy.ts';
 import { type Dialled, type Dialling, dial, type Judge, type JudgeNames, type Target } from './connect.ts';
 import { Ledger, type Transaction } from './outcomes.ts';
 import { clientContext, trustingContext } from './peer-certificates.ts';
-import { DEFAULT_LIMITS, type Place, Pool, type Poolable, type PoolLimits } from './pool.ts';
+import { DEFAULT_LIMITS, type Permits, type Place, Pool, type Poolable, type PoolLimits } from './pool.ts';
 import { type Begun, beginBehind, type Line, transact } from './session.ts';
 import type { SmtpConnection } from './smtp-connection.ts';
 import { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
@@ -41,6 +41,8 @@ export interface DelivererOptions extends DelivererLimits {
   readonly judgeNames: JudgeNames;
   /** Address to connect from, for hosts of the same family. */
   readonly localAddress?: string;
+  /** Where one of several workers asks before it connects. */
+  readonly permits?: Permits;
   readonly log: Logger;
 }
 
@@ -62,6 +64,9 @@ export interface Deliverer {
   readonly dial: (target: Target) => Promise<DialReport>;
   /** For connections and messages from now on; nothing that is open is ended. */
   readonly setLimits: (limits: DelivererLimits) => void;
+  /** For what comes of `permits`: see `Pool.granted` and `Pool.recall`. */
+  readonly granted: (host: string) => void;
+  readonly recall: (host: string | null, howSoon: 'idle' | 'soon') => void;
   /** Ends all connections, those in the middle of a message too (that message waits). Never rejects. */
   readonly close: () => Promise<void>;
 }
@@ -90,7 +95,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
   let limits: PoolLimits = { ...DEFAULT_LIMITS, ...options.pool };
   let timeouts: Timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
   let trusted = trust(options.authorities ?? null);
-  const pool = new Pool<Session, VisitRequest>(limits);
+  const pool = new Pool<Session, VisitRequest>(limits, options.permits);
   const wary = new WaryOf();
   const open = new Set<SmtpConnection>();
   let stopping = false;
@@ -224,6 +229,8 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
       pool.setLimits(limits);
       trusted = trust(next.authorities ?? null);
     },
+    granted: (host) => pool.granted(host),
+    recall: (host, howSoon) => pool.recall(host, howSoon),
     close: async () => {
       stopping = true;
       await pool.close();

@@ -33,6 +33,16 @@ export const WAITING_IN_ALL = 2;
 /** How long somebody may wait for any place while others go on over connections that are there. */
 const PATIENCE_MS = 1_000;
 
+/** Where connections are counted for all workers of a relay together. A worker alone needs nobody's leave. */
+export interface Permits {
+  /** Asks for one more connection to `host`; it comes through `Pool.granted`. */
+  readonly want: (host: string) => void;
+  readonly giveBack: (host: string) => void;
+}
+
+/** How long a connection is in use at least before it gives way to another worker that waits, in milliseconds. */
+const TERM_MS = 1_000;
+
 export const DEFAULT_LIMITS: PoolLimits = { perHost: 20, idleMs: 5_000, messagesPerConnection: 100, total: 200 };
 
 /** A place under the limits, with the connection that is there for it, if there is one. */
@@ -54,6 +64,8 @@ interface Idle<Kept, Work> {
   readonly host: Host<Kept, Work>;
   readonly connection: Kept;
   readonly since: number;
+  /** When it was permitted. */
+  readonly permittedAt: number;
 }
 
 interface Waiting<Kept, Work> {
@@ -72,6 +84,10 @@ interface Host<Kept, Work> {
   /** Oldest first. */
   readonly idle: Idle<Kept, Work>[];
   readonly waiting: Waiting<Kept, Work>[];
+  /** Permits that no connection has been made with, those that were asked for, and connections that must give way. */
+  spare: number;
+  asked: number;
+  owed: number;
 }
 
 type Limits = Pick<PoolLimits, 'perHost' | 'idleMs' | 'total'>;
@@ -88,9 +104,13 @@ export class Pool<Kept extends Poolable, Work = null> {
   #order = 0;
   #sweeper: NodeJS.Timeout | undefined;
   #closed = false;
+  readonly #permits: Permits | null;
+  /** Connections in use that must give way, to whatever host. */
+  #owed = 0;
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, permits: Permits | null = null) {
     this.#limits = limits;
+    this.#permits = permits;
   }
 
   /**
@@ -106,9 +126,10 @@ export class Pool<Kept extends Poolable, Work = null> {
     const host = this.#hostOf(hostName);
     return new Promise((enter) => {
       const waiting: Waiting<Kept, Work> = { key, work, order: ++this.#order, since: performance.now(), enter };
-      if (this.#admits(host)) this.#admit(host, waiting);
+      if (this.#admits(host, key)) this.#admit(host, waiting);
       else if (this.#isCrowded(host)) enter('busy');
       else this.#queue(host, waiting);
+      this.#ask(host);
       this.#forgetHost(host);
     });
   }
@@ -118,6 +139,30 @@ export class Pool<Kept extends Poolable, Work = null> {
     this.#limits = limits;
     this.#sweepLater();
     this.#admitOldest();
+    for (const host of this.#wanted) this.#ask(host);
+  }
+
+  /** One connection more is permitted. What nobody waits for any more is given back. */
+  granted(hostName: string): void {
+    const host = this.#hostOf(hostName);
+    host.asked = Math.max(0, host.asked - 1);
+    host.spare++;
+    this.#admitAll(host);
+    this.#giveBackSpare(host);
+    this.#ask(host);
+    this.#forgetHost(host);
+  }
+
+  /**
+   * Other workers wait for a connection to `host`, or to any for null: what is idle is ended now; one of those in use,
+   * when that is asked for, after the message that it carries.
+   */
+  recall(hostName: string | null, howSoon: 'idle' | 'soon'): void {
+    const host = hostName === null ? null : this.#hosts.get(hostName);
+    const [idle] = host ? host.idle : hostName === null ? this.#idle : [];
+    if (idle) void this.#end(idle);
+    else if (howSoon === 'soon' && host && host.busy > 0) host.owed++;
+    else if (howSoon === 'soon' && hostName === null && this.#busy > 0) this.#owed++;
   }
 
   /** Ends what is kept and turns away who waits. Who is inside finishes and keeps nothing. Never rejects. */
@@ -134,7 +179,7 @@ export class Pool<Kept extends Poolable, Work = null> {
   #hostOf(name: string): Host<Kept, Work> {
     const known = this.#hosts.get(name);
     if (known) return known;
-    const host: Host<Kept, Work> = { name, busy: 0, idle: [], waiting: [] };
+    const host: Host<Kept, Work> = { name, busy: 0, idle: [], waiting: [], spare: 0, asked: 0, owed: 0 };
     this.#hosts.set(name, host);
     return host;
   }
@@ -158,34 +203,76 @@ export class Pool<Kept extends Poolable, Work = null> {
     return first;
   }
 
-  #admits({ busy }: Host<Kept, Work>): boolean {
-    return busy < this.#limits.perHost && this.#busy < this.#limits.total;
+  /** Whether whoever waits for this key can come in now. */
+  #admits({ busy, spare, idle }: Host<Kept, Work>, key: string): boolean {
+    if (busy >= this.#limits.perHost || this.#busy >= this.#limits.total) return false;
+    return this.#permits === null || spare > 0 || idle.some((each) => each.key === key && each.connection.usable);
+  }
+
+  /** As many permits as there are who wait and could use one. */
+  #ask(host: Host<Kept, Work>): void {
+    // Where all places are taken here, it is asked for when one of them is free.
+    if (this.#permits === null || this.#closed || this.#busy >= this.#limits.total) return;
+    const most = Math.min(host.waiting.length, this.#limits.perHost - host.busy);
+    for (; host.asked < most; host.asked++) this.#permits.want(host.name);
+  }
+
+  #giveBackSpare(host: Host<Kept, Work>): void {
+    for (; host.spare > 0; host.spare--) this.#permits?.giveBack(host.name);
+  }
+
+  /** Whether a connection must make room for one of another worker: at once where nobody here has work for it. */
+  #givesWay(host: Host<Kept, Work>, permittedAt: number): boolean {
+    if (host.owed + this.#owed === 0) return false;
+    return performance.now() - permittedAt >= TERM_MS || host.waiting.length === 0;
+  }
+
+  /** Where a connection has ended: whoever waits here goes before those of other workers, until it is their turn. */
+  #release(host: Host<Kept, Work>): void {
+    if (host.owed > 0) host.owed--;
+    else if (this.#owed > 0) this.#owed--;
+    else {
+      host.spare++;
+      return;
+    }
+    this.#permits?.giveBack(host.name);
   }
 
   #admit(host: Host<Kept, Work>, { key, enter }: Waiting<Kept, Work>): void {
     const kept = this.#takeIdle(host, key);
     host.busy++;
     this.#busy++;
-    if (!kept) this.#makeRoom(host);
-    enter(this.#place(host, key, kept, true));
+    if (!kept) {
+      if (this.#permits) host.spare--;
+      this.#makeRoom(host);
+    }
+    enter(this.#place(host, key, kept?.connection ?? null, true, kept?.permittedAt ?? performance.now()));
   }
 
-  #place(host: Host<Kept, Work>, key: string, kept: Kept | null, idled: boolean): Place<Kept, Work> {
+  #place(
+    host: Host<Kept, Work>,
+    key: string,
+    kept: Kept | null,
+    idled: boolean,
+    permittedAt: number,
+  ): Place<Kept, Work> {
     let inside = true;
     let next: Waiting<Kept, Work> | undefined;
     return {
       kept,
       idled,
       next: () => {
-        if (inside && !next && this.#isNext(host, key)) next = this.#dequeue(host);
+        if (inside && !next && !this.#givesWay(host, permittedAt) && this.#isNext(host, key))
+          next = this.#dequeue(host);
         return next?.work ?? null;
       },
       leave: (keep) => {
         if (!inside) return;
         inside = false;
-        if (!next && keep?.usable && this.#isNext(host, key)) next = this.#dequeue(host);
-        if (next && !this.#closed) next.enter(this.#place(host, next.key, keep, false));
-        else this.#leave(host, key, keep);
+        const givesWay = this.#givesWay(host, permittedAt);
+        if (!next && keep?.usable && !givesWay && this.#isNext(host, key)) next = this.#dequeue(host);
+        if (next && !this.#closed) next.enter(this.#place(host, next.key, keep, false, permittedAt));
+        else this.#leave(host, key, keep, permittedAt, givesWay);
         if (this.#closed) next?.enter(null);
       },
     };
@@ -207,18 +294,29 @@ export class Pool<Kept extends Poolable, Work = null> {
     return true;
   }
 
-  #leave(host: Host<Kept, Work>, key: string, connection: Kept | null): void {
+  #leave(host: Host<Kept, Work>, key: string, connection: Kept | null, permittedAt: number, givesWay: boolean): void {
     const wasFull = this.#busy >= this.#limits.total;
     this.#busy--;
     host.busy--;
-    if (connection && this.#closed) void connection.quit();
-    else if (connection) this.#keep(host, key, connection);
+    const isKept = connection !== null && !this.#closed && !givesWay;
+    if (connection && !isKept) void connection.quit();
+    if (connection && isKept) this.#keep(host, key, connection, permittedAt);
+    else this.#release(host);
     if (wasFull) {
       this.#admitOldest();
+      for (const each of this.#wanted) this.#ask(each);
     } else {
-      while (host.waiting.length > 0 && this.#admits(host)) this.#admitFirst(host);
+      this.#admitAll(host);
     }
+    this.#giveBackSpare(host);
+    this.#ask(host);
     this.#forgetHost(host);
+  }
+
+  #admitAll(host: Host<Kept, Work>): void {
+    for (let first = host.waiting[0]; first && this.#admits(host, first.key); first = host.waiting[0]) {
+      this.#admitFirst(host);
+    }
   }
 
   #admitFirst(host: Host<Kept, Work>): void {
@@ -233,26 +331,26 @@ export class Pool<Kept extends Poolable, Work = null> {
       for (const host of this.#wanted) {
         const [first] = host.waiting;
         if (!first || first.order > (oldest?.waiting[0]?.order ?? Number.POSITIVE_INFINITY)) continue;
-        if (this.#admits(host)) oldest = host;
+        if (this.#admits(host, first.key)) oldest = host;
       }
       if (!oldest) return;
       this.#admitFirst(oldest);
     }
   }
 
-  #keep(host: Host<Kept, Work>, key: string, connection: Kept): void {
-    const idle: Idle<Kept, Work> = { key, host, connection, since: performance.now() };
+  #keep(host: Host<Kept, Work>, key: string, connection: Kept, permittedAt: number): void {
+    const idle: Idle<Kept, Work> = { key, host, connection, since: performance.now(), permittedAt };
     this.#idle.add(idle);
     host.idle.push(idle);
     if (this.#sweeper === undefined) this.#sweepLater();
   }
 
   /** The newest is the likeliest to be alive, and lets the others run out when there is less to do. */
-  #takeIdle(host: Host<Kept, Work>, key: string): Kept | null {
+  #takeIdle(host: Host<Kept, Work>, key: string): Idle<Kept, Work> | null {
     const idle = host.idle.findLast(({ key: made, connection }) => made === key && connection.usable);
     if (!idle) return null;
     this.#forget(idle);
-    return idle.connection;
+    return idle;
   }
 
   /** What is idle gives way to what is busy, oldest first. */
@@ -291,12 +389,14 @@ export class Pool<Kept extends Poolable, Work = null> {
 
   #end(idle: Idle<Kept, Work>): Promise<void> {
     this.#forget(idle);
+    this.#permits?.giveBack(idle.host.name);
     const host = this.#hosts.get(idle.host.name);
     if (host) this.#forgetHost(host);
     return idle.connection.quit();
   }
 
   #forgetHost(host: Host<Kept, Work>): void {
-    if (host.busy === 0 && host.idle.length === 0 && host.waiting.length === 0) this.#hosts.delete(host.name);
+    if (host.busy === 0) host.owed = 0;
+    if (host.busy + host.idle.length + host.waiting.length + host.asked === 0) this.#hosts.delete(host.name);
   }
 }

@@ -25,8 +25,10 @@ export interface EngineOptions {
 
 /** What the thread may be asked to do: the operations, and those that span more than the database. */
 export interface Requests extends Omit<Operations, 'anythingDue' | 'takeBack' | 'isKnown'> {
-  /** Takes back what this owner had claimed after `lease`, and deletes body files without a message. */
+  /** Takes back what this owner and its workers had claimed after `lease`, and deletes body files without a message. */
   readonly recover: (owner: string, lease: number) => Recovered;
+  readonly join: (owner: string) => Recovered;
+  readonly takeOver: (owner: string) => Recovered;
   readonly health: () => StoreHealth;
 }
 
@@ -66,6 +68,8 @@ const WRITES: ReadonlySet<string> = new Set<keyof Requests>([
   'extendLeases',
   'move',
   'recover',
+  'join',
+  'takeOver',
 ]);
 
 /** Writes that may be forgotten in a power cut: whoever held these leases is gone as well. */
@@ -86,9 +90,23 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
   const savepoint = db.prepare('SAVEPOINT request');
   const release = db.prepare('RELEASE request');
   const rollbackRequest = db.prepare('ROLLBACK TO request');
+  const workersOf = db.prepare<[string, string], { owner: string }>(
+    'SELECT DISTINCT owner FROM lease WHERE owner > ? AND owner < ?',
+  );
 
   const lockOwner = (owner: string): void => {
     if (!locks.has(owner)) locks.set(owner, lockFile(folder, owner));
+  };
+
+  /** From an owner that has to be dead. */
+  const takeFrom = (owner: string): number => {
+    if (locks.has(owner)) throw new StoreError(`${owner} lives in this very process`);
+    const lock = lockFile(folder, owner);
+    try {
+      return operations.takeBack(owner, 0);
+    } finally {
+      lock.close();
+    }
   };
 
   const requests: Requests = {
@@ -110,8 +128,16 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
     },
     recover(owner, lease) {
       lockOwner(owner);
-      return { leases: operations.takeBack(owner, lease), orphans: files.sweep(operations.isKnown) };
+      // Those of this owner's workers: "/" and "0" stand next to each other.
+      const workers = workersOf.all(`${owner}/`, `${owner}0`).map((row) => takeFrom(row.owner));
+      const leases = workers.reduce((sum, each) => sum + each, operations.takeBack(owner, lease));
+      return { leases, orphans: files.sweep(operations.isKnown) };
     },
+    join(owner) {
+      lockOwner(owner);
+      return { leases: operations.takeBack(owner, 0), orphans: 0 };
+    },
+    takeOver: (owner) => ({ leases: takeFrom(owner), orphans: 0 }),
   };
 
   const answer = (request: Request): Reply => {

@@ -67,6 +67,12 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
       thread.keepOwner(owner);
       return recovered;
     },
+    async join(owner) {
+      const recovered = await ask('join', owner);
+      thread.keepOwner(owner);
+      return recovered;
+    },
+    takeOver: (owner) => ask('takeOver', owner),
     async openBody(messageId) {
       const place = await ask('body', messageId, null);
       if (place.kind === 'database') return { kind: 'memory', bytes: viewOf(place.octets) };

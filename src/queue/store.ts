@@ -148,11 +148,26 @@ export interface Store extends QueueDesk {
   readonly outlook: (now: number, most: number) => Promise<Outlook>;
 
   /**
-   * Called once by a relay node before it works: takes back its own leases and deletes body files without a message.
+   * Called once by a relay node before it works: takes back the leases of this owner and of its workers (`owner/1`, …)
+   * and deletes body files without a message.
+   *
+   * @throws StoreError when a process that runs has the name of one of them
+   */
+  readonly recover: (owner: string) => Promise<Recovered>;
+
+  /**
+   * Called once by a worker that joins others before it works: takes back its own leases and nothing else.
    *
    * @throws StoreError when a process that runs has the same owner name
    */
-  readonly recover: (owner: string) => Promise<Recovered>;
+  readonly join: (owner: string) => Promise<Recovered>;
+
+  /**
+   * Takes back the leases of another owner that has died: its mail is due at once.
+   *
+   * @throws StoreError when it has not
+   */
+  readonly takeOver: (owner: string) => Promise<Recovered>;
 
   /** Finds out by writing. Rejects only when the store cannot be asked at all. */
   readonly health: () => Promise<StoreHealth>;

@@ -9,11 +9,17 @@ export interface GateLimits {
 /** Refused connections that may still be there to read their reply. More of them are dropped without one. */
 export const LINGERING = 200;
 
-export class Gate {
+/** Who lets connections in: a `Gate`, or one that stands elsewhere and answers later. */
+export interface Entrance {
+  readonly setLimits: (limits: GateLimits) => void;
+  readonly enter: (peer: string) => Refusal | null | Promise<Refusal | null>;
+  readonly leave: (peer: string) => void;
+}
+
+export class Gate implements Entrance {
   #limits: GateLimits;
   readonly #perClient = new Map<string, number>();
   #inside = 0;
-  #refused = 0;
 
   constructor(limits: GateLimits) {
     this.#limits = limits;
@@ -46,6 +52,11 @@ export class Gate {
     if (left > 0) this.#perClient.set(client, left);
     else this.#perClient.delete(client);
   }
+}
+
+/** Refused connections that are still there. */
+export class Lobby {
+  #refused = 0;
 
   /** Counts a refused connection; false when there are too many to be polite to. */
   linger(): boolean {

@@ -3,16 +3,16 @@
  * A client hears 250 after `accept` has resolved, never before.
  */
 import { constants } from 'node:crypto';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Logger } from '../model/events.ts';
 import type { NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
 import { RateLimiter } from '../shared/rate.ts';
 import { type ClientRule, createAccess } from './access.ts';
-import { Gate, type GateLimits, LINGERING } from './gate.ts';
+import { type Entrance, Gate, type GateLimits, LINGERING, Lobby } from './gate.ts';
 import type { ContentRules } from './intake.ts';
-import { type Desk, type DeskRules, Session } from './session.ts';
+import { type ClientRates, type Desk, type DeskRules, Session } from './session.ts';
 import { Spool } from './spool.ts';
 
 export interface ListenRule {
@@ -57,11 +57,18 @@ export interface ReceiverOptions extends IntakeRules {
   readonly clock: Clock;
   readonly newId: () => string;
   readonly log: Logger;
+  /**
+   * For one of several workers: connections are counted elsewhere, and messages of clients, and no port is opened here
+   * but connections are handed over by `take`.
+   */
+  readonly supervised?: { readonly gate: Entrance; readonly rates: ClientRates };
 }
 
 export interface Receiver {
   /** Opens every port, or none: rejects with the error of the first that cannot be opened. */
   readonly listen: () => Promise<void>;
+  /** Goes on with a connection that was accepted for the listener with this index. */
+  readonly take: (socket: Socket, listener: number) => void;
   /** What is listened on, in the order of the configuration. */
   readonly addresses: () => readonly ListenRule[];
   /** For connections from now on. @throws when this is no certificate with its key; the old one then stays */
@@ -81,6 +88,8 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     rules: deskRules(options),
     rates: new RateLimiter(),
     gate: new Gate(limits),
+    ...options.supervised,
+    lobby: new Lobby(),
     spool,
     accept,
     secureContext: secureContextOf(options.certificate),
@@ -92,12 +101,18 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   return {
     listen: async () => {
       await spool.clear();
+      if (options.supervised) return;
       try {
         for (const door of doors) await door.open();
       } catch (error) {
         await Promise.all(doors.map((door) => door.shut(0)));
         throw error;
       }
+    },
+    take: (socket, listener) => {
+      const door = doors[listener];
+      if (door) door.take(socket);
+      else socket.destroy();
     },
     addresses: () => doors.map((door) => door.rule()),
     setCertificate: (certificate) => {
@@ -144,14 +159,15 @@ function secureContextOf({ cert, key }: ServerCertificate): SecureContext {
 class Door {
   readonly #rule: ListenRule;
   readonly #server: Server;
+  readonly #desk: Desk;
   readonly #sessions = new Set<Session>();
+  #isShut = false;
+  #onLast: (() => void) | null = null;
 
   constructor(rule: ListenRule, limits: GateLimits, desk: Desk) {
     this.#rule = rule;
-    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) => {
-      const session: Session = new Session(socket, rule.tls === 'implicit', desk, () => this.#sessions.delete(session));
-      this.#sessions.add(session);
-    });
+    this.#desk = desk;
+    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) => this.take(socket));
     this.#server.on('error', (error) => desk.log.debug('a connection failed', { error: error.message }));
     this.setLimits(limits);
   }
@@ -159,6 +175,18 @@ class Door {
   rule(): ListenRule {
     const { port = this.#rule.port } = (this.#server.address() as AddressInfo | null) ?? {};
     return { ...this.#rule, port };
+  }
+
+  take(socket: Socket): void {
+    if (this.#isShut) {
+      socket.destroy();
+      return;
+    }
+    const session: Session = new Session(socket, this.#rule.tls === 'implicit', this.#desk, () => {
+      this.#sessions.delete(session);
+      if (this.#sessions.size === 0) this.#onLast?.();
+    });
+    this.#sessions.add(session);
   }
 
   setLimits({ connections }: GateLimits): void {
@@ -176,7 +204,12 @@ class Door {
   }
 
   async shut(drainMs: number): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#isShut = true;
+    const last = new Promise<void>((resolve) => {
+      if (this.#sessions.size === 0) resolve();
+      else this.#onLast = resolve;
+    });
+    const closed = Promise.all([last, new Promise<void>((resolve) => this.#server.close(() => resolve()))]);
     for (const session of this.#sessions) session.drain();
     const timer = setTimeout(() => {
       for (const session of this.#sessions) session.terminate();

@@ -9,13 +9,13 @@ import type { Logger, MailEvent } from '../model/events.ts';
 import type { EnvelopeRecipient, NewMessage } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import type { Clock } from '../shared/clock.ts';
-import type { RateLimiter } from '../shared/rate.ts';
+import type { Rate } from '../shared/rate.ts';
 import { spkiPin } from '../shared/spki.ts';
 import { type Access, type ClientRule, type Credentials, plainAddress } from './access.ts';
 import { type Arrival, Arriving } from './arrival.ts';
 import { Connection, type Conversation } from './connection.ts';
 import { type Opening, readMail, readRcpt } from './envelope.ts';
-import type { Gate } from './gate.ts';
+import type { Entrance, Lobby } from './gate.ts';
 import type { ContentRules } from './intake.ts';
 import { receivedHeader } from './received-header.ts';
 import { type Refusal, refusalText, refuse } from './refusal.ts';
@@ -33,14 +33,20 @@ export interface DeskRules {
   readonly messageMs: number;
 }
 
+/** Counts one message for the client; false when it is too many. */
+export interface ClientRates {
+  readonly take: (client: string, rate: Rate, now: number) => boolean | Promise<boolean>;
+}
+
 /** What all conversations share. */
 export interface Desk {
   readonly hostname: string;
   /** Those of now: a new configuration puts others in their place. */
   rules: DeskRules;
-  readonly gate: Gate;
+  readonly gate: Entrance;
+  readonly lobby: Lobby;
   /** Messages begun, by the name of the client. */
-  readonly rates: RateLimiter;
+  readonly rates: ClientRates;
   readonly spool: Spool;
   readonly accept: (message: NewMessage) => Promise<void>;
   /** For handshakes from now on. */
@@ -88,6 +94,8 @@ export class Session implements Conversation {
   /** Content is being written or stored: the client waits for us, not we for it. */
   #storing = false;
   #draining = false;
+  /** The last reply was said, or there is nobody to hear one. */
+  #isOver = false;
   #errors = 0;
   #fruitless = 0;
   /** Runs out when the client owes us something for too long: a command, more of the content, its side of a handshake. */
@@ -112,15 +120,38 @@ export class Session implements Conversation {
   }
 
   #greet(): void {
-    const { gate, rules, hostname } = this.#desk;
+    const { gate, rules } = this.#desk;
     const isStranger = rules.access.candidates(this.#peer).length === 0;
     const refusal = isStranger ? refuse('client-unknown', this.#peer) : gate.enter(this.#peer);
-    if (refusal) {
+    this.#after(refusal, (answer) => this.#admit(answer));
+  }
+
+  #admit(refusal: Refusal | null): void {
+    if (this.#isOver) {
+      if (refusal === null) this.#desk.gate.leave(this.#peer);
+    } else if (refusal) {
       this.#turnAway(refusal);
+    } else {
+      this.#counted = 'inside';
+      this.#connection.say(`220 ${this.#desk.hostname} ESMTP dane-relay\r\n`);
+    }
+  }
+
+  /** Goes on when there is an answer: now, or after the time that it takes, in which no command is obeyed. */
+  #after<Answer>(answer: Answer | Promise<Answer>, go: (answer: Answer) => void): void {
+    if (!(answer instanceof Promise)) {
+      go(answer);
       return;
     }
-    this.#counted = 'inside';
-    this.#connection.say(`220 ${hostname} ESMTP dane-relay\r\n`);
+    this.#connection.hold();
+    void answer.then(
+      (settled) => {
+        go(settled);
+        this.#connection.release();
+      },
+      // Whoever was asked is gone, and this process is about to follow.
+      () => this.#connection.destroy(),
+    );
   }
 
   /** Lets the message that is under way finish, and ends the conversation after it (RFC 5321 §3.8). */
@@ -228,9 +259,10 @@ export class Session implements Conversation {
 
   gone(): void {
     clearTimeout(this.#deadline);
+    this.#isOver = true;
     this.#abandon();
     if (this.#counted === 'inside') this.#desk.gate.leave(this.#peer);
-    if (this.#counted === 'lingering') this.#desk.gate.unlinger();
+    if (this.#counted === 'lingering') this.#desk.lobby.unlinger();
     this.#counted = 'no';
     this.#onGone();
   }
@@ -252,6 +284,7 @@ export class Session implements Conversation {
   }
 
   #close(): void {
+    this.#isOver = true;
     this.#connection.close();
     this.#abandon();
   }
@@ -359,14 +392,20 @@ export class Session implements Conversation {
     }
     const { client } = allowed;
     const { rates, clock } = this.#desk;
-    if (client.rate && !rates.take(client.name, client.rate, clock.now())) {
+    const mayBegin = client.rate === null || rates.take(client.name, client.rate, clock.now());
+    this.#after(mayBegin, (may) => this.#begin(may, read.value, client));
+  }
+
+  #begin(mayBegin: boolean, opening: Opening, client: ClientRule): void {
+    if (this.#isOver) return;
+    if (!mayBegin && client.rate !== null) {
       // Not counted as an error: a client that comes again later does what it is told.
       const detail = `${client.name} may send ${client.rate.count} in ${inWords(client.rate.period)}`;
-      this.#report(refuse('too-many-messages', detail), { sender: read.value.sender, client: client.name });
+      this.#report(refuse('too-many-messages', detail), { sender: opening.sender, client: client.name });
       return;
     }
     this.#transaction = {
-      ...read.value,
+      ...opening,
       client,
       id: '',
       receivedAt: 0,
@@ -524,8 +563,8 @@ export class Session implements Conversation {
   }
 
   #turnAway(refusal: Refusal): void {
-    if (!this.#desk.gate.linger()) {
-      this.#desk.gate.unlinger();
+    if (!this.#desk.lobby.linger()) {
+      this.#desk.lobby.unlinger();
       this.#connection.destroy();
       return;
     }

@@ -33,10 +33,10 @@ export class Spool {
     this.#dir = dir;
   }
 
-  /** Makes the folder, and deletes what a crash left in it. */
+  /** Makes the folder, and deletes what a crash left in it, also in the folders of workers that there were. */
   async clear(): Promise<void> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    const names = await readdir(this.#dir);
+    const names = await readdir(this.#dir, { recursive: true });
     await Promise.all(
       names.filter((name) => name.endsWith(SUFFIX)).map((name) => rm(join(this.#dir, name), { force: true })),
     );

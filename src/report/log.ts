@@ -5,6 +5,7 @@
 import { pino, stdTimeFunctions } from 'pino';
 import type { Logger } from '../model/events.ts';
 import { createLineWriter } from './line-writer.ts';
+import { createSharedLineWriter } from './shared-line-writer.ts';
 
 export interface RelayLog extends Logger {
   readonly setLevel: (level: LogLevel) => void;
@@ -12,16 +13,19 @@ export interface RelayLog extends Logger {
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
-/** @param fd file descriptor to write to: 1 for the relay itself, 2 where stdout belongs to a command's answer */
-export function createLogger(level: LogLevel, fd: 1 | 2): RelayLog {
+/**
+ * @param fd     file descriptor to write to: 1 for the relay itself, 2 where stdout belongs to a command's answer
+ * @param worker number of this worker, where several write to the same place; null for one that writes alone
+ */
+export function createLogger(level: LogLevel, fd: 1 | 2, worker: number | null = null): RelayLog {
   const out = pino(
     {
       level,
-      base: null,
+      base: worker === null ? null : { worker },
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    createLineWriter(fd),
+    worker === null ? createLineWriter(fd) : createSharedLineWriter(fd),
   );
   return {
     mail: (event) => out.info(event, event.explanation),

@@ -2,7 +2,7 @@
  * Counters for Prometheus. Labels are bounded: codes, results and verdicts from our own tables, never a domain or
  * an address.
  */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { AggregatorRegistry, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { MailEvent } from '../model/events.ts';
 
 export interface Gauges {
@@ -20,6 +20,31 @@ export interface Metrics {
   readonly tlsReport: (result: 'sent' | 'failed' | 'retry' | 'unwanted') => void;
   /** All figures in the Prometheus text format. */
   readonly print: () => Promise<string>;
+  /** The same for `mergeMetrics`, in a form that JSON can say. */
+  readonly collect: () => Promise<MetricsOfOne>;
+}
+
+/** What one of several workers has counted. */
+export type MetricsOfOne = readonly { readonly type: unknown }[];
+
+/**
+ * The figures of all workers together: counters are added up, of gauges the one holds that worries most.
+ *
+ * @param gone what workers had counted that have ended: their counters still count, so that no sum ever falls
+ */
+export function mergeMetrics(
+  workers: readonly MetricsOfOne[],
+  gone: MetricsOfOne | null,
+): { readonly print: () => Promise<string>; readonly counters: () => Promise<MetricsOfOne> } {
+  const all = [...workers, ...(gone ? [gone] : [])].map((each) => [...each]);
+  const merged = AggregatorRegistry.aggregate(all);
+  return {
+    print: () => merged.metrics(),
+    counters: async () =>
+      ((await merged.getMetricsAsJSON()) as MetricsOfOne).filter(
+        ({ type }) => type === 'counter' || type === 'histogram',
+      ),
+  };
 }
 
 export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges): Metrics {
@@ -52,6 +77,7 @@ export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges):
   new Gauge({
     name: 'dane_relay_resolver_trusted',
     help: '1 while the resolver proves that it validates DNSSEC',
+    aggregator: 'min',
     registers,
     collect() {
       this.set(resolverTrusted() ? 1 : 0);
@@ -60,6 +86,7 @@ export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges):
   new Gauge({
     name: 'dane_relay_storage_usable',
     help: '1 while mail can be stored; 0 when the disk is full or failing',
+    aggregator: 'min',
     registers,
     collect() {
       this.set(storageRoom() === null ? 0 : 1);
@@ -68,6 +95,7 @@ export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges):
   new Gauge({
     name: 'dane_relay_storage_room_bytes',
     help: 'Room on the disk for new mail, without what is kept for mail that leaves',
+    aggregator: 'min',
     registers,
     collect() {
       this.set(storageRoom() ?? 0);
@@ -76,6 +104,8 @@ export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges):
   new Gauge({
     name: 'dane_relay_queue_recipients',
     help: 'Recipients in the queue',
+    // All workers look at the same queue.
+    aggregator: 'first',
     labelNames: ['state'],
     registers,
     async collect() {
@@ -94,5 +124,6 @@ export function createMetrics({ resolverTrusted, storageRoom, queued }: Gauges):
     },
     tlsReport: (result) => tlsReports.inc({ result }),
     print: () => registry.metrics(),
+    collect: () => registry.getMetricsAsJSON(),
   };
 }

@@ -67,6 +67,7 @@ describe('without a configuration', () => {
         delayNotice: 14_400_000,
         store: 'sqlite',
       },
+      workers: 'auto',
       shutdownGrace: 30_000,
       dkim: [],
       notices: { language: 'en' },

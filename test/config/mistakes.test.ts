@@ -21,7 +21,7 @@ describe('a mistake is told with its line, its column, what is expected and what
       'qeueu: {}\n',
       [
         '1:1 qeueu: is not a known key | one of hostname, state, listen, certificate, clients, resolver, destinations, ' +
-          'delivery, queue, dkim, notices, tlsReports, intake, shutdownGrace, admin, log | queue',
+          'delivery, queue, dkim, notices, tlsReports, intake, workers, shutdownGrace, admin, log | queue',
       ],
     ],
     [
