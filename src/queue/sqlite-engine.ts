@@ -81,7 +81,13 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
   const guard = createGuard(db, folder);
   const deeds = createDeeds();
   const files = createBodyFiles(join(folder, 'bodies'));
-  const operations = createOperations(db, files, deeds, { folder, reserveBytes });
+  /** Looked at once for each group: the disk and the files do not change so fast that it would be worth more. */
+  const looks: { room: number | null; safe: boolean } = { room: null, safe: false };
+  const room = (): number => {
+    looks.room ??= roomOn(folder, reserveBytes);
+    return looks.room;
+  };
+  const operations = createOperations(db, files, deeds, room);
   const locks = new Map<string, Database.Database>();
 
   const begin = db.prepare('BEGIN IMMEDIATE');
@@ -112,7 +118,8 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
   const requests: Requests = {
     ...operations,
     accept(...admission) {
-      guard.assertSafe();
+      if (!looks.safe) guard.assertSafe();
+      looks.safe = true;
       return operations.accept(...admission);
     },
     health() {
@@ -186,6 +193,8 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
   const write = (group: readonly Request[]): readonly Reply[] => {
     const durable = group.some(({ name }) => !MAY_BE_FORGOTTEN.has(name));
     const replies: Reply[] = [];
+    looks.room = null;
+    looks.safe = false;
     try {
       setSynchronous(durable ? 'FULL' : 'NORMAL');
       begin.run();

@@ -8,7 +8,6 @@ import type Database from 'better-sqlite3';
 import type { NewMessage } from '../model/message.ts';
 import type { Moved, QueuedMessage, QueueEntry, QueueFilter, QueueState } from '../model/queue.ts';
 import { domainOf } from '../shared/domain-name.ts';
-import { roomOn } from '../shared/room.ts';
 import type { BodyFiles } from './body-files.ts';
 import type { Deeds } from './deeds.ts';
 import {
@@ -106,12 +105,14 @@ export const CLAIM_STATEMENTS = {
   earliest: `SELECT min(next_attempt) AS due FROM recipient WHERE domain = ? AND ${WAITING}`,
 } as const;
 
-/** @param reserveBytes  room on the file system that intake leaves free, as `roomOn` */
+/**
+ * @param room  octets that new mail may take, as `roomOn` says
+ */
 export function createOperations(
   db: Database.Database,
   files: BodyFiles,
   deeds: Deeds,
-  { folder, reserveBytes }: { readonly folder: string; readonly reserveBytes: number | null },
+  room: () => number,
 ): Operations {
   const insertMessage = db.prepare(
     `INSERT INTO message (id, received_at, expires_at, client, sender, smtputf8, body_type, ret, envid, size, eight_bit,
@@ -187,10 +188,10 @@ export function createOperations(
   };
 
   const refuseWhenShort = ({ body }: NewMessage): void => {
-    const room = roomOn(folder, reserveBytes);
-    if (room >= (body.kind === 'memory' ? body.bytes.length : 0)) return;
+    const octets = room();
+    if (octets >= (body.kind === 'memory' ? body.bytes.length : 0)) return;
     throw new StoreFull(
-      `the disk is nearly full: ${room > 0 ? `${String(room)} octets are left for new mail` : 'what is left is kept for delivery'}`,
+      `the disk is nearly full: ${octets > 0 ? `${String(octets)} octets are left for new mail` : 'what is left is kept for delivery'}`,
     );
   };
 
