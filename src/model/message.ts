@@ -42,6 +42,8 @@ export type Body =
       readonly path: string;
       /** SHA-256 of what was written; the store reads the file when it is not told. */
       readonly sha256?: Uint8Array;
+      /** The same octets, where they are in memory still. */
+      readonly bytes?: Buffer;
     };
 
 /** Octets of an accepted message on their way out: in one piece where they are in memory anyway, else as they are read. */

@@ -34,21 +34,21 @@ export interface Fresh {
 /** Messages from memory at the same time, at most. */
 const MESSAGES = 1_000;
 /** Their octets. */
-const OCTETS = 8 * 1024 * 1024;
+const OCTETS = 16 * 1024 * 1024;
 
 export function createFresh(): Fresh {
   const bodies = new Map<string, { readonly octets: Buffer | null; claims: number }>();
   const queues = new Map<string, Claim[]>();
+  /** Messages on their way in whose octets stay in their file alone. */
+  const unkept = new Set<string>();
   /** Messages in memory, by domain. */
   const held = new Map<string, number>();
   let messages = 0;
   let octets = 0;
 
-  const sizeOf = ({ body }: NewMessage): number => (body.kind === 'memory' ? body.bytes.length : 0);
-
   const release = (domain: string): void => {
-    const left = (held.get(domain) ?? 1) - 1;
-    if (left > 0) held.set(domain, left);
+    const others = (held.get(domain) ?? 1) - 1;
+    if (others > 0) held.set(domain, others);
     else held.delete(domain);
   };
 
@@ -61,19 +61,22 @@ export function createFresh(): Fresh {
     reserve(message, mostFor) {
       const size = sizeOf(message);
       const domains = domainsOf(message);
-      if (messages >= MESSAGES || octets + size > OCTETS) return false;
+      // What is in a file is not needed in memory.
+      const fits = octets + size <= OCTETS;
+      if (messages >= MESSAGES || (!fits && message.body.kind === 'memory')) return false;
       if (domains.some((domain) => (held.get(domain) ?? 0) >= mostFor(domain))) return false;
       messages++;
-      octets += size;
+      if (fits) octets += size;
+      else unkept.add(message.id);
       for (const domain of domains) held.set(domain, (held.get(domain) ?? 0) + 1);
       return true;
     },
     cancel(message) {
-      free(sizeOf(message));
+      free(unkept.delete(message.id) ? 0 : sizeOf(message));
       for (const domain of domainsOf(message)) release(domain);
     },
     enter({ id, body }, claims) {
-      bodies.set(id, { octets: body.kind === 'memory' ? body.bytes : null, claims: claims.length });
+      bodies.set(id, { octets: unkept.delete(id) ? null : (body.bytes ?? null), claims: claims.length });
     },
     done({ batch: { messageId, domain } }) {
       const entry = bodies.get(messageId);
@@ -107,4 +110,8 @@ export function createFresh(): Fresh {
 
 function domainsOf({ envelope }: NewMessage): readonly string[] {
   return [...new Set(envelope.recipients.map(({ address }) => domainOf(address)))];
+}
+
+function sizeOf({ body }: NewMessage): number {
+  return body.bytes?.length ?? 0;
 }

@@ -150,7 +150,8 @@ function sendableNotice({ message, expiresAt }: Admission): Admission {
 
 /** A Buffer is often a view of something larger, all of which would be copied into the thread. */
 function exactBody(body: Body): Body {
-  if (body.kind === 'file' || body.bytes.buffer.byteLength === body.bytes.length) return body;
+  if (body.kind === 'file') return { kind: 'file', path: body.path, ...(body.sha256 && { sha256: body.sha256 }) };
+  if (body.bytes.buffer.byteLength === body.bytes.length) return body;
   return { kind: 'memory', bytes: Buffer.from(new Uint8Array(body.bytes).buffer) };
 }
 

@@ -7,6 +7,8 @@
  *   file      ID.incoming, 0600   deleted
  *   kept      the same, synced    deleted, unless the store has taken it over
  *
+ * A file that is not too large stays in memory as well until then, within bounds.
+ *
  * What a crash leaves is deleted by `clear` at the next start: nobody was told that it was accepted.
  */
 import { createHash, type Hash } from 'node:crypto';
@@ -21,6 +23,9 @@ const SMALL = 256 * 1024;
 const WRITTEN_AT_ONCE = 256 * 1024;
 /** Octets of all messages together that stay in memory; above that also small ones go to files. */
 const IN_MEMORY = 32 * 1024 * 1024;
+/** Octets of one message, and of all together, that stay in memory beside their file, for who delivers them at once. */
+const KEPT = 4 * 1024 * 1024;
+const KEPT_IN_ALL = 16 * 1024 * 1024;
 /** Octets of one message between two looks at how full the disk is. */
 const LOOK_EVERY = 256 * 1024;
 const SUFFIX = '.incoming';
@@ -28,6 +33,7 @@ const SUFFIX = '.incoming';
 export class Spool {
   readonly #dir: string;
   #inMemory = 0;
+  #kept = 0;
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -44,10 +50,15 @@ export class Spool {
 
   /** Begins a message. Its draft must be ended with `discard`, whatever happens. */
   draft(id: string): Draft {
-    return new Draft(join(this.#dir, `${id}${SUFFIX}`), (octets) => {
+    const count = (octets: number): boolean => {
       this.#inMemory += octets;
       return this.#inMemory <= IN_MEMORY;
-    });
+    };
+    const keep = (octets: number): boolean => {
+      this.#kept += octets;
+      return this.#kept <= KEPT_IN_ALL;
+    };
+    return new Draft(join(this.#dir, `${id}${SUFFIX}`), count, keep);
   }
 }
 
@@ -55,6 +66,11 @@ export class Draft {
   readonly #path: string;
   /** Counts octets in and out of memory; false when there are too many. */
   readonly #count: (octets: number) => boolean;
+  /** The same for what is in the file already. */
+  readonly #keep: (octets: number) => boolean;
+  /** What of a large message is in its file and in memory; null when that became too much. */
+  #kept: Buffer[] | null = [];
+  #keptOctets = 0;
   /** What is in memory: all of a small message, of a large one what is not written yet. */
   #chunks: Buffer[] = [];
   #held = 0;
@@ -64,9 +80,10 @@ export class Draft {
   #unlooked = 0;
   #hasFile = false;
 
-  constructor(path: string, count: (octets: number) => boolean) {
+  constructor(path: string, count: (octets: number) => boolean, keep: (octets: number) => boolean) {
     this.#path = path;
     this.#count = count;
+    this.#keep = keep;
   }
 
   /**
@@ -89,7 +106,9 @@ export class Draft {
     await this.#toFile();
     await this.#file?.sync();
     await this.#close();
-    return { kind: 'file', path: this.#path, sha256: (this.#hash ?? createHash('sha256')).digest() };
+    const sha256 = (this.#hash ?? createHash('sha256')).digest();
+    const inMemory = this.#kept ? { bytes: Buffer.concat(this.#kept, this.#keptOctets) } : {};
+    return { kind: 'file', path: this.#path, sha256, ...inMemory };
   }
 
   /** Many large messages at once must not take the room that is kept for those that leave. */
@@ -110,11 +129,27 @@ export class Draft {
     }
     this.#hash?.update(octets);
     await this.#file.appendFile(octets);
+    this.#alsoKeep(octets);
+  }
+
+  #alsoKeep(octets: Buffer): void {
+    if (!this.#kept) return;
+    this.#kept.push(octets);
+    this.#keptOctets += octets.length;
+    const hasRoom = this.#keep(octets.length);
+    if (!hasRoom || this.#keptOctets > KEPT) this.#letGo();
+  }
+
+  #letGo(): void {
+    this.#keep(-this.#keptOctets);
+    this.#keptOctets = 0;
+    this.#kept = null;
   }
 
   /** Forgets the message. A file that the store has taken to another place stays there. Never rejects. */
   async discard(): Promise<void> {
     this.#forget();
+    this.#letGo();
     if (!this.#hasFile) return;
     await this.#close().catch(() => undefined);
     await unlink(this.#path).catch(() => undefined);
