@@ -31,8 +31,11 @@ export function readPolicy(texts: readonly string[]): ReportingPolicy {
   if (records.length > 1) return { kind: 'none', why: `there are ${records.length} TLSRPT records instead of one` };
   if (record.length > RECORD_OCTETS) return { kind: 'none', why: `the TLSRPT record has ${record.length} octets` };
 
-  const fields = record.split(';').map((field) => /^\s*([A-Za-z0-9_.-]+)\s*=\s*(.*?)\s*$/s.exec(field));
-  const rua = fields.find((field) => field?.[1]?.toLowerCase() === 'rua')?.[2];
+  const rua = record.split(';').flatMap((field) => {
+    // Not by one expression: a record is a stranger's, and time must not grow with the square of its spaces.
+    const [name = '', ...value] = field.split('=');
+    return name.trim().toLowerCase() === 'rua' && value.length > 0 ? value.join('=').trim() : [];
+  })[0];
   if (rua === undefined) return { kind: 'none', why: 'the TLSRPT record has no rua' };
 
   const uris = [...new Set(rua.split(',').map((uri) => uri.trim()))].filter((uri) => uri !== '');

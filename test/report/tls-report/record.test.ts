@@ -16,6 +16,7 @@ describe('RPT-01 which record counts', () => {
     ['several addresses', ['v=TLSRPTv1;rua=mailto:a@x.nl, https://r.x.nl/v1'], 'a@x.nl https://r.x.nl/v1'],
     ['other records beside it', ['v=spf1 -all', 'v=TLSRPTv1;rua=mailto:a@x.nl'], 'a@x.nl'],
     ['unknown fields', ['v=TLSRPTv1; ext=1; rua=mailto:a@x.nl; more=2;'], 'a@x.nl'],
+    ['thousands of spaces', [`v=TLSRPTv1;rua=${' '.repeat(15_000)}mailto:a@x.nl`], 'a@x.nl'],
     ['upper case in scheme and domain', ['v=TLSRPTv1;rua=MAILTO:A@X.NL'], 'A@x.nl'],
     [
       'two of them',
