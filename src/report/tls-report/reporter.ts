@@ -21,6 +21,7 @@ export interface TlsReporter {
   readonly sessionEnded: (end: SessionEnd) => void;
   /** What became of mail in the queue: reports are among it. Takes no time and never throws. */
   readonly mailEnded: (event: MailEvent) => void;
+  /** Begins to send: one process of a relay is enough. What is counted is written by all, from the beginning. */
   readonly start: () => void;
   /** Writes what was counted. Never rejects. */
   readonly close: () => Promise<void>;
@@ -70,6 +71,7 @@ export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
     }
   };
 
+  loops.push(every(WRITE_EVERY_MS, 'counts for TLS reports cannot be written', write));
   return {
     sessionEnded: (end) => {
       try {
@@ -85,7 +87,6 @@ export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
       });
     },
     start: () => {
-      loops.push(every(WRITE_EVERY_MS, 'counts for TLS reports cannot be written', write));
       loops.push(every(LOOK_EVERY_MS, 'TLS reports cannot be sent', sender.sendDue));
     },
     close: async () => {

@@ -18,6 +18,8 @@ interface Day {
   readonly key: boolean;
   readonly posting: string | null | (() => string | null);
   readonly processes: number;
+  /** Whether all of them send, or the first only. */
+  readonly allSend: boolean;
 }
 
 interface Scene {
@@ -38,6 +40,7 @@ async function scene(change: Partial<Day> = {}): Promise<Scene> {
     key: true,
     posting: null,
     processes: 1,
+    allSend: true,
     ...change,
   };
   const dir = folder();
@@ -55,7 +58,7 @@ async function scene(change: Partial<Day> = {}): Promise<Scene> {
   const posts: Scene['posts'] = [];
   let busy = 0;
   const reporters = await Promise.all(
-    Array.from({ length: day.processes }, async () => {
+    Array.from({ length: day.processes }, async (_, at) => {
       const ledger = await openLedger({ file: `${dir}/tls-reports.db`, mode: 'relay' });
       // What is under way is counted, so that a test can wait until nothing is: calls, and reports that were claimed.
       const watched = Object.fromEntries(
@@ -90,7 +93,7 @@ async function scene(change: Partial<Day> = {}): Promise<Scene> {
         log,
         onEnd: (kind) => told.push(`end ${kind}`),
       });
-      reporter.start();
+      if (day.allSend || at === 0) reporter.start();
       onTestFinished(() => reporter.close());
       return reporter;
     }),
@@ -143,8 +146,11 @@ describe('through midnight', () => {
     expect(mails).toHaveLength(2);
   });
 
-  test('RPT-05 RPT-15 three processes count, and one of them sends the sum, once', async () => {
-    const { reporters, mails, pass } = await scene({ processes: 3 });
+  test.each([
+    ['all of which may send', true],
+    ['one of which may send', false],
+  ])('RPT-05 RPT-15 three processes count, %s, and the sum is sent once', async (_, allSend) => {
+    const { reporters, mails, pass } = await scene({ processes: 3, allSend });
     for (const reporter of reporters) for (let at = 0; at < 7; at++) reporter.sessionEnded(session());
     await pass(12 * HOUR);
     expect(mails).toHaveLength(1);
