@@ -197,9 +197,25 @@ test('POL-03 report-only: mail goes on and everything is told; at the very end i
   expect((await report.running.command('check')).stdout).toContain('DANE is enforced');
 }, 120_000);
 
-test('exceptions outlive the relay', async () => {
+test('POL-04 exceptions outlive the relay, and the daily look tells of one that is no longer needed', async () => {
   const before = (await relay.running.command('exceptions', 'list', '--json')).stdout;
   expect(JSON.parse(before)).toHaveLength(3);
   await relay.running.stop();
   expect((await relay.running.command('exceptions', 'list', '--json')).stdout).toBe(before);
+
+  await journey.lab.publishTlsa('mx.wrong-too.test');
+  const again = await relay.running.again();
+  await again.untilOutput(/"level":"warn".*an exception is no longer needed.*wrong-too/);
+  await again.untilOutput(/an exception is still needed.*mx\.forged\.test/);
+  const entries = JSON.parse((await again.command('exceptions', 'list', '--json')).stdout);
+  expect(
+    Object.fromEntries(
+      entries.map((each: { domain: string; host: string; needed: string }) => [each.domain ?? each.host, each.needed]),
+    ),
+  ).toEqual({
+    'mx.forged.test': 'yes',
+    'mx.stripped.test': 'yes',
+    'wrong-too.test': 'no',
+  });
+  await again.stop();
 }, 60_000);
