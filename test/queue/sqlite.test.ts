@@ -102,6 +102,18 @@ describe('the folder', () => {
     await expect(openSqliteStore({ folder, ...relay })).rejects.toThrow(/not a database/);
   });
 
+  test('a worker that joins others deletes no body file: another one may be about to commit its message', async () => {
+    const [first, second] = [await openSqliteStore({ folder, ...relay }), await openSqliteStore({ folder, ...relay })];
+    await first.join('node-1/1');
+    await first.accept(message({ body: file(300_000) }), terms);
+    mkdirSync(join(folder, 'bodies', 'zz'));
+    writeFileSync(join(folder, 'bodies', 'zz', 'PLACEDzz.eml'), 'placed, and not committed yet');
+    expect(await second.join('node-1/2')).toEqual({ leases: 0, orphans: 0 });
+    expect(bodyFiles()).toHaveLength(2);
+    await first.close();
+    await second.close();
+  });
+
   test('recover deletes body files without a message and no others', async () => {
     const store = await openSqliteStore({ folder, ...relay });
     const kept = message({ body: file(300_000) });

@@ -319,6 +319,22 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
         expect(await claim()).toHaveLength(2);
       });
 
+      test('TXN-08 what a worker that died had claimed is due at once, also when nobody comes back under its name', async () => {
+        await store.accept(message({ to: ['a@x.example', 'b@y.example'] }), terms);
+        await claim({ owner: 'node-3/2' });
+        await reopen();
+        const other = await open(folder);
+        await other.join('node-3/1');
+        expect(await other.takeOver('node-3/2')).toMatchObject({ leases: 2 });
+        // One that lives keeps what it has.
+        await claim({ owner: 'node-3/1' });
+        await expect(store.takeOver('node-3/1')).rejects.toThrow(/another relay that is running/);
+        await expect(store.recover('node-3')).rejects.toThrow(/another relay that is running/);
+        await other.close();
+        expect(await store.recover('node-3')).toMatchObject({ leases: 2 });
+        expect(await claim()).toHaveLength(2);
+      });
+
       test('TXN-08 what is taken as it is accepted is as if it had been claimed, and is not lost with who took it', async () => {
         const sent = message({ to: ['a@x.example', 'b@y.example', 'c@x.example'] });
         const taken = await store.accept(sent, { ...terms, take: { owner: 'node-1', until: MONDAY + MINUTE } });
