@@ -88,15 +88,18 @@ export function createArbiter(options: ArbiterOptions): Arbiter {
     });
   };
 
-  /** Idle connections go at once, also those of who asks; the worker with most gives up one that works, in time. */
+  /**
+   * Idle connections of who asks go at once, and those of workers that have more of them; the worker with most gives up
+   * one that works, in time. Where all have as many nobody takes from anybody.
+   */
   const askOthers = (worker: number, host: string): void => {
     const scarce = connections.of(host) < limits.perHost ? null : host;
     const holders = connections.holders(scarce);
-    for (const each of holders.keys()) options.recall(each, scarce, 'idle');
-    const [richest, most] = [...holders].reduce((a, b) => (b[1] > a[1] ? b : a), [worker, 0]);
     const hoped = wishes.filter((wish) => wish.worker === worker && (scarce === null || wish.host === scarce)).length;
-    const left = most - owed.have(richest, scarce ?? ANY);
-    if (richest === worker || left <= (holders.get(worker) ?? 0) + hoped - 1) return;
+    const fair = (holders.get(worker) ?? 0) + hoped - 1;
+    for (const [each, count] of holders) if (each === worker || count > fair) options.recall(each, scarce, 'idle');
+    const [richest, most] = [...holders].reduce((a, b) => (b[1] > a[1] ? b : a), [worker, 0]);
+    if (richest === worker || most - owed.have(richest, scarce ?? ANY) <= fair) return;
     owed.add(richest, scarce ?? ANY);
     options.recall(richest, scarce, 'soon');
   };
