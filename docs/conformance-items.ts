@@ -291,6 +291,16 @@ STS-07 | RFC 8461 §3.3 | the policy comes over HTTPS within its limits; what is
 STS-08 | RFC 8461 §3.1, §3.2 | one TXT record, strings joined; the first of a repeated key counts, unknown ones do not; \`max_age\` is a year at most
 STS-09 | RFC 8689 §3 | mail for which nothing is demanded of TLS is not kept back by MTA-STS
 
+# REQUIRETLS and TLS-Required
+REQ-01 | RFC 8689 §2 | REQUIRETLS is offered and taken under TLS only, and goes with the message
+REQ-02 | RFC 8689 §4.2.1 | it goes to a host that is tied to the domain, proves itself and offers REQUIRETLS; none such: returned with 5.7.30 or 5.7.10; a failed lookup waits
+REQ-03 | RFC 8689 §4.2.1 | REQUIRETLS is passed on
+REQ-04 | RFC 8689 §4.2.1 | encryption with TLSA records of which none is usable is no proof
+REQ-05 | RFC 8689 §5 | a notice about such a message demands the same and returns the header only; a host without REQUIRETLS may have it, and it is not thrown away
+REQ-06 | RFC 8689 §4.2.2 | \`TLS-Required: No\`, once and exactly: TLS is tried, what the recipient publishes is not asked for, and mail goes in the clear where TLS fails
+REQ-07 | RFC 8689 §4.1 | beside REQUIRETLS the header counts for nothing
+REQ-08 | | a rule of the operator that demands TLS wins over \`TLS-Required: No\`, and the verdict says so
+
 # TLS reports
 RPT-01 | RFC 8460 §3 | one record that begins v=TLSRPTv1; and its rua; what is odd in it is left out and explained
 RPT-02 | RFC 8460 §4.4 | a tlsa policy has the TLSA base domain and one string for each record; without any policy no-policy-found

@@ -32,6 +32,7 @@ import type { Location, MailHost, MxFacts, NextHop, Route, Trouble } from './mod
 import type { StsFindings } from './model/sts.ts';
 import {
   type Destination,
+  forWish,
   type HostFacts,
   type HostPlan,
   type TlsaFindings,
@@ -71,15 +72,19 @@ const VISITS_AT_MOST = 8;
 export async function attempt(batch: Batch, stages: Stages): Promise<readonly Outcome[]> {
   const isReport = batch.client === TLS_REPORTER;
   const wanted = stages.destination(batch.domain);
-  const destination = isReport ? withoutDemands(wanted) : wanted;
+  const destination = forWish(isReport ? withoutDemands(wanted) : wanted, batch.envelope.tls);
   const way = await findWay(destination, stages);
   // A report that were counted in the next one would never let them end (RFC 8460 §3).
   const tell = (end: Pick<SessionEnd, 'plan' | 'dialled' | 'trouble'>): void => {
     if (!isReport) stages.sessionEnded?.({ destination, mx: way.mx, ...end });
   };
+  const factsOf = (plan: HostPlan | null, connection: ConnectionFacts | null): Partial<MailEvent> => ({
+    ...logged(way.mx, plan, connection),
+    ...(destination.wish && { tlsWish: destination.wish }),
+  });
   if (way.kind === 'dead-end') {
     tell({ plan: null, dialled: null, trouble: way.trouble });
-    return forEveryone(batch, way.trouble, factsOf(way.mx, null, null));
+    return forEveryone(batch, way.trouble, factsOf(null, null));
   }
 
   const sts = await stages.findSts(destination);
@@ -96,19 +101,19 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
     const { policy } = plan;
     if (policy.kind === 'skip') {
       tell({ plan, dialled: null, trouble: policy.trouble });
-      note(policy.trouble, factsOf(way.mx, plan, null));
+      note(heeding(batch, destination, policy.trouble), factsOf(plan, null));
       continue;
     }
     for (const address of addressesOf(plan)) {
       if (visits++ >= VISITS_AT_MOST) break;
       const { nextHop } = destination;
       parcel ??= await packed(batch, stages);
-      if (parcel.kind === 'impossible') return forEveryone(batch, parcel.trouble, factsOf(way.mx, plan, null));
+      if (parcel.kind === 'impossible') return forEveryone(batch, parcel.trouble, factsOf(plan, null));
       const visit = await stages.deliver({ ...parcel.load, nextHop, host, address, port: nextHop.port, policy });
       if (visit.opened) tell({ plan, dialled: { ...visit, opened: visit.opened }, trouble: null });
-      const facts = { ...factsOf(way.mx, plan, visit.connection), ...parcel.facts };
+      const facts = { ...factsOf(plan, visit.connection), ...parcel.facts };
       if (visit.kind === 'settled') return visit.outcomes.map((outcome) => withFacts(outcome, visit.connection, facts));
-      const trouble = { host: host.name, address, ...visit.trouble };
+      const trouble = heeding(batch, destination, { host: host.name, address, ...visit.trouble });
       // Our own limit, not a fault of the host: those after it are not asked to step in.
       if (trouble.code === 'host-busy') return forEveryone(batch, trouble, facts);
       note(trouble, facts);
@@ -177,6 +182,7 @@ function isPermanent({ code, status }: Trouble): boolean {
 
 /** From what an administrator most needs to hear to what says least. Codes that are not named come in between. */
 const LOUDEST: readonly string[] = [
+  'requiretls-',
   'tlsa-',
   'dane-only-',
   'webpki-',
@@ -196,12 +202,50 @@ function rank(code: ReasonCode): number {
   return LOUDEST.length + 1 + FAINTEST.indexOf(code);
 }
 
+/**
+ * What keeps a message from a host, with what its sender asked of TLS. Who demands it hears at once that there is none to
+ * be had (RFC 8689 §4.2.1); a notice waits, since nobody would hear of it. Who waives it hears why that did not count.
+ */
+function heeding({ envelope }: Batch, { wish, rule }: Destination, trouble: Trouble): Trouble {
+  const { code, detail } = trouble;
+  if (wish === 'overruled') {
+    const words = `the message says TLS-Required: No, and ${rule ? `the rule "${rule.text}"` : 'a rule'} demands TLS`;
+    return { ...trouble, detail: detail === '' ? words : `${detail}; ${words}` };
+  }
+  const askedLater = /^4/.test(trouble.reply ?? '');
+  if (wish !== 'required' || !(NOT_PROVEN.has(code) || code.startsWith('requiretls-')) || askedLater) return trouble;
+  const { status: _, ...rest } = trouble;
+  const waits = envelope.sender === '' ? { status: '4.7.10' } : {};
+  if (code.startsWith('requiretls-')) return { ...rest, ...waits };
+  const seen = `${code}${detail === '' ? '' : `: ${detail}`}`;
+  return { ...rest, ...waits, code: 'requiretls-not-proven', detail: seen };
+}
+
+/** What makes other mail wait, and a message that demands TLS go back. Failed lookups are not among it. */
+const NOT_PROVEN: ReadonlySet<ReasonCode> = new Set([
+  'starttls-not-offered',
+  'starttls-refused',
+  'tls-handshake-failed',
+  'tlsa-mismatch',
+  'tlsa-name-mismatch',
+  'tlsa-expired',
+  'tlsa-not-trusted',
+  'tlsa-no-usable-record',
+  'tlsa-bad-chain',
+  'webpki-not-trusted',
+  'webpki-expired',
+  'webpki-name-mismatch',
+  'pin-mismatch',
+  'sts-mx-not-listed',
+  'verify-literal',
+]);
+
 /** What was proven on the way counts for every recipient; for one that was delivered it is the verdict. */
 function withFacts(outcome: Outcome, { code, reason }: ConnectionFacts, log: Partial<MailEvent>): Outcome {
   return outcome.result === 'delivered' ? { ...outcome, code, detail: reason, log } : { ...outcome, log };
 }
 
-function factsOf(mx: MxFacts, plan: HostPlan | null, connection: ConnectionFacts | null): Partial<MailEvent> {
+function logged(mx: MxFacts, plan: HostPlan | null, connection: ConnectionFacts | null): Partial<MailEvent> {
   const location = plan?.location ?? null;
   const address = location === null ? null : location.kind === 'failed' ? 'error' : location.dnssec;
   return {

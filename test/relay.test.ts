@@ -20,6 +20,7 @@ interface Day {
   readonly policies: Readonly<Record<string, TlsPolicy>>;
   readonly visits: Readonly<Record<string, 'takes it' | Trouble>>;
   readonly literal: boolean;
+  readonly envelope: Partial<Batch['envelope']>;
 }
 
 const goodDay: Day = {
@@ -30,6 +31,7 @@ const goodDay: Day = {
   policies: {},
   visits: {},
   literal: false,
+  envelope: {},
 };
 
 const host = (name: string, preference: number, unusable: Trouble | null = null): MailHost => ({
@@ -63,7 +65,7 @@ const batch: Batch = {
   receivedAt: 0,
   expiresAt: 1,
   client: 'exchange',
-  envelope: { sender: 'piet@office.nl', smtputf8: false, body: '7bit', ret: null, envid: null },
+  envelope: { sender: 'piet@office.nl', smtputf8: false, body: '7bit', ret: null, envid: null, tls: 'default' },
   content: { size: 1, eightBit: false, utf8Header: false },
   domain: 'example.nl',
   recipients: [recipient, { ...recipient, id: 8, address: 'ben@example.nl' }],
@@ -117,7 +119,7 @@ async function journey(change: Partial<Day>): Promise<string> {
     },
     passOver: (_, { code }) => steps.push(`(${code})`),
   };
-  const outcomes = await attempt(batch, stages);
+  const outcomes = await attempt({ ...batch, envelope: { ...batch.envelope, ...day.envelope } }, stages);
   expect(outcomes.map(({ recipientId }) => recipientId)).toEqual([7, 8]);
   const [first] = outcomes;
   return `${steps.join(', ')} → ${first?.result} ${first?.status} ${first?.code}`;
@@ -254,6 +256,100 @@ describe('one attempt, host by host', () => {
     expect(story.match(/dial/g)).toHaveLength(8);
     expect(story).toMatch(/deferred 4\.4\.1 connect-failed$/);
   });
+});
+
+describe('a message that demands TLS on the whole way', () => {
+  const required = { tls: 'required' } as const;
+  const notOffered: Trouble = { code: 'requiretls-not-offered', detail: '' };
+  const both = (trouble: Trouble): Partial<Day> => ({ envelope: required, visits: { mx1: trouble, mx2: trouble } });
+  const told = (code: ReasonCode): string => `${mx1}, (${code}), ${mx2}, (${code}) →`;
+
+  test.each<[string, Partial<Day>, string]>([
+    [
+      'REQ-02 the first does not offer REQUIRETLS: the second is tried',
+      { envelope: required, visits: { mx1: notOffered } },
+      `${mx1}, (requiretls-not-offered), ${mx2} → delivered 2.0.0 dane-ee`,
+    ],
+    [
+      'REQ-02 none offers it: returned',
+      both(notOffered),
+      `${told('requiretls-not-offered')} bounced 5.7.30 requiretls-not-offered`,
+    ],
+    [
+      'REQ-02 none proves itself: returned',
+      both(mismatch),
+      `${told('requiretls-not-proven')} bounced 5.7.10 requiretls-not-proven`,
+    ],
+    [
+      'REQ-02 none offers STARTTLS: returned',
+      both({ code: 'starttls-not-offered', detail: '' }),
+      `${told('requiretls-not-proven')} bounced 5.7.10 requiretls-not-proven`,
+    ],
+    [
+      'REQ-02 STARTTLS is refused for now: it waits',
+      both({ code: 'starttls-refused', detail: '', reply: '454 4.7.0 not now' }),
+      `${told('starttls-refused')} deferred 4.7.4 starttls-refused`,
+    ],
+    [
+      'REQ-02 one cannot be reached: it waits',
+      { envelope: required, visits: { mx1: notOffered, mx2: refused } },
+      `${mx1}, (requiretls-not-offered), ${mx2}, (connect-failed) → deferred 4.4.1 connect-failed`,
+    ],
+    [
+      'REQ-02 a lookup fails: it waits',
+      { envelope: required, policies: { mx1: skip('tlsa-lookup-failed') }, visits: { mx2: notOffered } },
+      `locate mx1, tlsa mx1, (tlsa-lookup-failed), ${mx2}, (requiretls-not-offered) → deferred 4.7.5 tlsa-lookup-failed`,
+    ],
+    [
+      'REQ-02 no host is tied to the domain: nothing is dialled',
+      { envelope: required, policies: { mx1: skip('requiretls-not-proven'), mx2: skip('requiretls-not-proven') } },
+      'locate mx1, tlsa mx1, (requiretls-not-proven), locate mx2, tlsa mx2, (requiretls-not-proven) → bounced 5.7.10 requiretls-not-proven',
+    ],
+    [
+      'REQ-05 a notice is not thrown away for that: it waits',
+      { ...both(mismatch), envelope: { ...required, sender: '' } },
+      `${told('requiretls-not-proven')} deferred 4.7.10 requiretls-not-proven`,
+    ],
+  ])('%s', async (_, change, story) => expect(await journey(change)).toBe(story));
+});
+
+test('REQ-08 a rule that demands TLS wins over TLS-Required: No, and the verdict says so', async () => {
+  const passed: string[] = [];
+  const overruled = (tls: TlsRule): Stages => ({
+    destination: (domain) => ({
+      tls,
+      pins: [],
+      nextHop: { kind: 'domain', domain, port: 25 },
+      rule: { file: 'relay.yaml', line: 7, text: 'example.nl: dane-only' },
+    }),
+    resolverDoubt: () => null,
+    route: async () => twoHosts,
+    findSts: async () => null,
+    locate: async () => ({ kind: 'found', addresses: ['192.0.2.1'], dnssec: 'insecure', bases: [] }),
+    asksForTlsa: () => false,
+    findTlsa: () => Promise.reject(new Error('nobody asks')),
+    decide: decide('dane'),
+    deliver: async ({ address }): Promise<Visit> => ({
+      kind: 'useless',
+      connection: {
+        address,
+        record: null,
+        depth: null,
+        tls: null,
+        reason: '',
+        verdict: 'failed',
+        code: 'connect-failed',
+      },
+      trouble: refused,
+    }),
+    passOver: (_, { code, detail }) => passed.push(`${code} ${detail}`),
+  });
+  const optional = { ...batch, envelope: { ...batch.envelope, tls: 'optional' as const } };
+  const [kept] = await attempt(optional, overruled('dane-only'));
+  expect(kept).toMatchObject({ code: 'dane-only-host-insecure', result: 'deferred', log: { tlsWish: 'overruled' } });
+  expect(kept?.detail).toBe('mx1; the message says TLS-Required: No, and the rule "example.nl: dane-only" demands TLS');
+  const [heeded] = await attempt(optional, overruled('dane'));
+  expect(heeded).toMatchObject({ code: 'connect-failed', log: { tlsWish: 'optional', policy: 'may' } });
 });
 
 test('PREF-04 without any trouble to tell of, mail still waits', () => {

@@ -27,7 +27,15 @@ export function fill({ folder, messages, domains, name, nextAttempt, expiresAt }
         const number = from + at;
         const address = `someone@d${number % domains}.${name}.test`;
         const recipients = [{ address, notify: null, orcpt: null }];
-        const envelope = { sender: '', recipients, smtputf8: false, body: '7bit', ret: null, envid: null } as const;
+        const envelope = {
+          sender: '',
+          recipients,
+          smtputf8: false,
+          body: '7bit',
+          ret: null,
+          envid: null,
+          tls: 'default',
+        } as const;
         const message = {
           id: `${name}${number}`,
           receivedAt,

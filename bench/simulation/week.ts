@@ -94,7 +94,7 @@ export function simulate(world: World, node: Node, seed: number): Week {
     receivedAt,
     expiresAt: schedule.expiresAt(receivedAt),
     client: 'lab',
-    envelope: { sender: 'a@sender.example', smtputf8: false, body: '7bit', ret: null, envid: null },
+    envelope: { sender: 'a@sender.example', smtputf8: false, body: '7bit', ret: null, envid: null, tls: 'default' },
     content: { size: 50_000, eightBit: false, utf8Header: false },
     domain: destinations[destination]?.domain ?? '',
     recipients: [

@@ -9,6 +9,7 @@ import { asksForTlsa, decide } from '../policy/decide.ts';
 import { createDestinations } from '../policy/destinations.ts';
 import type { ExceptionBook } from '../policy/exceptions.ts';
 import { withGrant } from '../policy/grants.ts';
+import { requiringTls } from '../policy/require-tls.ts';
 import type { Lookups } from '../relay.ts';
 import { createLocator } from '../route/addresses.ts';
 import { createRouter, type Self } from '../route/mail-hosts.ts';
@@ -102,7 +103,10 @@ function lookupsFor(
     locate,
     asksForTlsa: asksForTlsa(delivery.insecureMx),
     findTlsa: createTlsaFinder({ resolve }),
-    decide: (facts) => withGrant(decideStrictly(facts), facts, grantFor(facts, book)),
+    decide: (facts) =>
+      facts.destination.wish === 'required'
+        ? requiringTls(decideStrictly(facts), facts)
+        : withGrant(decideStrictly(facts), facts, grantFor(facts, book)),
   };
 }
 

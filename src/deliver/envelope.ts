@@ -50,6 +50,11 @@ export function planTransaction(batch: Batch, offered: Extensions): TransactionP
   if (utf8Header && !offered.has('SMTPUTF8')) return impossible('utf8-header-unsupported', '');
   if (content.eightBit && !offered.has('8BITMIME')) return impossible('eight-bit-unsupported', '');
 
+  // A notice is not thrown away for that (RFC 8689 §5): it goes without the word, to a host that has proven itself.
+  if (envelope.tls === 'required' && envelope.sender !== '' && !offered.has('REQUIRETLS')) {
+    return impossible('requiretls-not-offered', '');
+  }
+
   const sender = envelope.sender === '' ? { kind: 'path' as const, path: '<>', utf8: false } : pathOf(envelope.sender);
   if (sender.kind === 'none') return impossible('address-unsendable', `the sender: ${sender.why}`);
   if (sender.utf8 && !offered.has('SMTPUTF8')) return impossible('utf8-address-unsupported', 'the sender');
@@ -88,6 +93,7 @@ function mailParameters({ envelope, content }: Batch, offered: Extensions, utf8:
   // RFC 6152 §3: 8BITMIME is said only when it is so, or was said to us.
   if (offered.has('8BITMIME') && (content.eightBit || envelope.body === '8bitmime')) parameters.push('BODY=8BITMIME');
   if (utf8) parameters.push('SMTPUTF8');
+  if (envelope.tls === 'required' && offered.has('REQUIRETLS')) parameters.push('REQUIRETLS');
   if (offered.has('DSN')) parameters.push(...dsnOfMail(envelope));
   return parameters.map((parameter) => ` ${parameter}`).join('');
 }

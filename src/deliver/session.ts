@@ -63,7 +63,12 @@ export async function transact(
 ): Promise<Transaction> {
   const ledger = new Ledger(request);
   const plan = line.begun?.plan ?? planTransaction(request.batch, line.extensions);
-  if (plan.kind === 'impossible') return ledger.settleOthers(plan.obstacle);
+  if (plan.kind === 'impossible') {
+    const { code } = plan.obstacle;
+    // RFC 8689 §4.2.1: the next host may offer it.
+    if (code === 'requiretls-not-offered') return { kind: 'useless', trouble: plan.obstacle };
+    return ledger.settleOthers(plan.obstacle);
+  }
   for (const { recipient, obstacle } of plan.unsendable) ledger.note(recipient, obstacle);
   if (plan.recipients.length === 0) return ledger.settled();
 

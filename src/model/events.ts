@@ -31,6 +31,11 @@ export interface MailEvent {
   readonly verdict?: ConnectionVerdict;
   readonly reply?: string;
   readonly tls?: TlsFacts;
+  /**
+   * What the sender asks of TLS (RFC 8689): REQUIRETLS, or `TLS-Required: No`; `overruled` where a rule of this relay
+   * demands TLS all the same.
+   */
+  readonly tlsWish?: 'required' | 'optional' | 'overruled';
   readonly record?: string;
   /** What failed and was not acted upon: `tlsa-mismatch`, and what was seen. */
   readonly overlooked?: { readonly code: ReasonCode; readonly explanation: string };

@@ -13,6 +13,12 @@ export interface EnvelopeRecipient {
   readonly orcpt: string | null;
 }
 
+/**
+ * What the sender asks of TLS on the whole way (RFC 8689): nothing; `required`, proven at each step, by REQUIRETLS; or
+ * `optional`, delivery before protection, by `TLS-Required: No`.
+ */
+export type TlsWish = 'default' | 'required' | 'optional';
+
 export interface Envelope {
   /** Reverse-path, empty for the null sender. */
   readonly sender: string;
@@ -22,6 +28,7 @@ export interface Envelope {
   readonly ret: 'full' | 'hdrs' | null;
   /** ENVID of RFC 3461 §4.4, decoded. */
   readonly envid: string | null;
+  readonly tls: TlsWish;
 }
 
 /** What the octets of a message ask of the next host. */

@@ -46,6 +46,8 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'rule-encrypt': 'de configuratie eist TLS voor deze bestemming',
   'rule-verify': 'de configuratie eist een certificaat van een vertrouwde autoriteit, op naam van de mailserver',
   'rule-pin': 'de configuratie eist dat de server een van de sleutels heeft die zij noemt',
+  'rule-requiretls': 'de afzender eist TLS met een server die zijn naam bewijst (REQUIRETLS)',
+  'rule-tls-optional': 'het bericht zegt TLS-Required: No: TLS wordt geprobeerd en er wordt niets van geëist',
   'sts-enforce':
     'het MTA-STS-beleid van het domein eist een certificaat van een vertrouwde autoriteit, op naam van de mailserver',
   'sts-policy-fetch-error':
@@ -97,6 +99,11 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'tls-injection': 'iemand heeft onversleutelde tekst tussen STARTTLS en de handshake gevoegd',
   'greeting-refused-before-tls': 'de mailserver wees ons af voordat TLS was bewezen, daarom telt wat hij zegt niet',
 
+  // What the sender demands (RFC 8689)
+  'requiretls-not-offered': 'de afzender eist REQUIRETLS en de mailserver biedt dat niet aan',
+  'requiretls-not-proven':
+    'de afzender eist TLS met een server die zijn naam bewijst (REQUIRETLS), en die is er niet te vinden',
+
   // The certificate against the TLSA records
   'tlsa-mismatch': 'het certificaat van de server hoort bij geen van de TLSA-records',
   'tlsa-name-mismatch':
@@ -142,6 +149,7 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'intake-accepted': 'aangenomen en veilig opgeslagen',
   'client-unknown': 'deze client staat niet in de configuratie',
   'client-needs-tls': 'deze client moet TLS gebruiken',
+  'requiretls-without-tls': 'om REQUIRETLS kan alleen onder TLS worden gevraagd',
   'client-certificate-missing': 'deze client moet het vastgelegde certificaat tonen',
   'client-certificate-unknown': 'het certificaat van deze client heeft een andere pin dan in de configuratie staat',
   'sender-not-allowed': 'deze client mag niet namens dat domein verzenden',

@@ -191,6 +191,18 @@ export const REASONS = {
     rfc: 'RFC 7672 §6',
   },
 
+  'rule-requiretls': {
+    status: '2.0.0',
+    says: 'the sender demands TLS with a server that proves its name (REQUIRETLS)',
+    whose: 'nobody',
+    rfc: 'RFC 8689 §4.2.1',
+  },
+  'rule-tls-optional': {
+    status: '2.0.0',
+    says: 'the message says TLS-Required: No, so TLS is tried and nothing is demanded of it',
+    whose: 'nobody',
+    rfc: 'RFC 8689 §4.2.2',
+  },
   'sts-enforce': {
     status: '2.0.0',
     says: 'the MTA-STS policy of the domain demands a certificate from a trusted authority, for the name of the host',
@@ -390,6 +402,20 @@ export const REASONS = {
     rfc: 'RFC 7672 §2.2',
   },
 
+  // What the sender demands (RFC 8689)
+  'requiretls-not-offered': {
+    status: '5.7.30',
+    says: 'the sender demands REQUIRETLS and the mail host does not offer it',
+    whose: 'recipient',
+    rfc: 'RFC 8689 §4.2.1',
+  },
+  'requiretls-not-proven': {
+    status: '5.7.10',
+    says: 'the sender demands TLS with a server that proves its name (REQUIRETLS), and there is none to be had',
+    whose: 'recipient',
+    rfc: 'RFC 8689 §4.2.1',
+  },
+
   // The certificate against the TLSA records
   'tlsa-mismatch': {
     status: '4.7.5',
@@ -570,6 +596,12 @@ export const REASONS = {
     rfc: 'RFC 5321 §7.9',
   },
   'client-needs-tls': { status: '5.7.0', says: 'this client must use TLS', whose: 'sender', rfc: 'RFC 3207 §4' },
+  'requiretls-without-tls': {
+    status: '5.7.0',
+    says: 'REQUIRETLS can only be asked for under TLS',
+    whose: 'sender',
+    rfc: 'RFC 8689 §2',
+  },
   'client-certificate-missing': {
     status: '5.7.0',
     says: 'this client must present its pinned certificate',

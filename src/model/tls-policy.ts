@@ -1,5 +1,6 @@
 /** What TLS must prove before a host may be given mail (RFC 7672 §2.2, with the operator's own rules on top). */
 import type { Dnssec } from './dns.ts';
+import type { TlsWish } from './message.ts';
 import type { ReasonCode } from './reasons.ts';
 import type { Location, MailHost, MxFacts, NextHop, Trouble } from './route.ts';
 import type { StsFindings } from './sts.ts';
@@ -153,6 +154,8 @@ export interface Destination {
   /** Keys that the server may have where `tls` is `pin`: `sha256/BASE64=`. */
   readonly pins: readonly string[];
   readonly nextHop: NextHop;
+  /** What the message itself asks of TLS, and whether that counts here; absent where it asks for nothing. */
+  readonly wish?: 'required' | 'optional' | 'overruled';
 }
 
 /** All that the decision on one host is made from. */
@@ -178,4 +181,24 @@ export function withoutDemands(destination: Destination): Destination {
     exception: null,
     reportUntil: null,
   };
+}
+
+/**
+ * The destination for a message that asks for more or less than others (RFC 8689 §4.2). Who demands protection gets all
+ * that can be had, whatever little the rule asks for. Who waives it waives what the recipient publishes, not a demand of
+ * the operator.
+ */
+export function forWish(destination: Destination, wish: TlsWish): Destination {
+  const { tls } = destination;
+  switch (wish) {
+    case 'default':
+      return destination;
+    case 'required':
+      return { ...destination, wish, tls: tls === 'may' ? 'dane' : tls, reportUntil: null, exception: null };
+    case 'optional': {
+      const bare = withoutDemands(destination);
+      const waived = bare.tls === 'may' && (tls === 'may' || tls === 'dane');
+      return waived ? { ...bare, wish } : { ...destination, wish: 'overruled' };
+    }
+  }
 }

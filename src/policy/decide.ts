@@ -32,7 +32,7 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => StrictPoli
     if (location.kind === 'failed') return skip(facts, 'address-lookup-failed', location.reason);
     if (location.kind === 'absent') return skip(facts, 'host-without-address', host.name);
     if (destination.nextHop.kind === 'literal' || mx.kind === 'literal') return forLiteral(facts);
-    if (destination.tls === 'may') return { kind: 'may', code: 'rule-may', sni: host.name };
+    if (destination.tls === 'may') return { kind: 'may', code: whyMay(facts), sni: host.name };
     return withSts(facts, withRule(facts, byDane(facts)));
   };
 
@@ -46,6 +46,10 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => StrictPoli
     if (tlsa.base === null) return withoutDane(facts, whyNoTlsa(facts, tlsa));
     return withTlsa(facts, tlsa, tlsa.base, insecureMx);
   }
+}
+
+function whyMay({ destination }: HostFacts): ReasonCode {
+  return destination.wish === 'optional' ? 'rule-tls-optional' : 'rule-may';
 }
 
 /** What the operator demands besides. It never takes the place of what the recipient publishes (RFC 7672 §2.2). */
@@ -163,7 +167,7 @@ function forLiteral(facts: HostFacts): StrictPolicy {
     case 'dane':
       return { kind: 'may', code: 'literal-address', sni: null };
     case 'may':
-      return { kind: 'may', code: 'rule-may', sni: null };
+      return { kind: 'may', code: whyMay(facts), sni: null };
   }
 }
 

@@ -1,5 +1,5 @@
 /** Rows of the SQLite store, turned into the words of the model. */
-import type { Batch, Envelope, NewMessage, Notify, QueuedRecipient } from '../model/message.ts';
+import type { Batch, Envelope, NewMessage, Notify, QueuedRecipient, TlsWish } from '../model/message.ts';
 import type { QueuedMessage, QueueEntry } from '../model/queue.ts';
 import { isReasonCode, type ReasonCode } from '../model/reasons.ts';
 import { verdictOf } from '../model/verdict.ts';
@@ -27,6 +27,7 @@ interface MessageRow {
   readonly size: number;
   readonly eight_bit: number;
   readonly utf8_header: number;
+  readonly tls: string;
 }
 
 interface RecipientRow {
@@ -42,7 +43,7 @@ interface RecipientRow {
 }
 
 const COLUMNS = `m.id AS queue_id, m.received_at, m.expires_at, m.client, m.sender, m.smtputf8, m.body_type, m.ret, m.envid,
-  m.size, m.eight_bit, m.utf8_header, r.id AS recipient_id, r.address, r.domain, r.notify, r.orcpt, r.attempts, r.asked_at,
+  m.size, m.eight_bit, m.utf8_header, m.tls, r.id AS recipient_id, r.address, r.domain, r.notify, r.orcpt, r.attempts, r.asked_at,
   r.delay_notice_sent, r.code`;
 
 export interface BatchRow extends MessageRow, RecipientRow {}
@@ -149,7 +150,13 @@ function envelopeFrom(row: MessageRow): Omit<Envelope, 'recipients'> {
     body: row.body_type === '8bitmime' ? '8bitmime' : '7bit',
     ret: row.ret === 'full' || row.ret === 'hdrs' ? row.ret : null,
     envid: row.envid,
+    tls: wishFrom(row.tls),
   };
+}
+
+/** What this release does not know must not be taken for a message that asks for nothing. */
+function wishFrom(text: string): TlsWish {
+  return text === 'default' || text === 'optional' ? text : 'required';
 }
 
 const NOTIFY: ReadonlySet<string> = new Set<Notify>(['never', 'success', 'failure', 'delay']);

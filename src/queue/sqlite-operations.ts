@@ -116,7 +116,7 @@ export function createOperations(
 ): Operations {
   const insertMessage = db.prepare(
     `INSERT INTO message (id, received_at, expires_at, client, sender, smtputf8, body_type, ret, envid, size, eight_bit,
-     utf8_header, body_octets, body_in_file, body_sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+     utf8_header, body_octets, body_in_file, body_sha256, tls) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const insertBody = db.prepare('INSERT INTO body (message, octets) VALUES (?, ?)');
   const insertRecipient = db.prepare(
@@ -216,6 +216,7 @@ export function createOperations(
       octets,
       Number(inFile),
       body.kind === 'file' ? (body.sha256 ?? digestOf(body.path)) : hash('sha256', body.bytes, 'buffer'),
+      envelope.tls,
     );
     const byDomain = new Map<string, { lease: number | null; ids: number[] }>();
     for (const { address, notify, orcpt } of envelope.recipients) {

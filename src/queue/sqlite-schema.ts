@@ -76,6 +76,8 @@ const MIGRATIONS: readonly string[] = [
   `,
   // SHA-256 of the body, null for mail of an earlier release.
   'ALTER TABLE message ADD COLUMN body_sha256 BLOB',
+  // What the sender asks of TLS; earlier releases did not hear of it.
+  "ALTER TABLE message ADD COLUMN tls TEXT NOT NULL DEFAULT 'default'",
 ];
 
 const BUSY_TIMEOUT_MS = 10_000;

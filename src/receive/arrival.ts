@@ -58,8 +58,12 @@ export class Arriving {
     }
   }
 
-  /** All has arrived. Never rejects. */
-  async finish(store: (content: ContentFacts, body: Body) => Promise<void>): Promise<Arrival> {
+  /**
+   * All has arrived. Never rejects.
+   *
+   * @param store is told whether the header says `TLS-Required: No`
+   */
+  async finish(store: (content: ContentFacts, body: Body, tlsOptional: boolean) => Promise<void>): Promise<Arrival> {
     const intake = this.#intake;
     try {
       if (this.#writing) await this.#writing;
@@ -68,7 +72,7 @@ export class Arriving {
       if (this.#failure) return notStored(this.#failure.error);
       const { eightBit, utf8Header, longLines } = intake;
       const size = this.#header.length + intake.size;
-      await store({ size, eightBit, utf8Header }, await this.#draft.finish());
+      await store({ size, eightBit, utf8Header }, await this.#draft.finish(), intake.tlsOptional);
       return { kind: 'stored', size, longLines };
     } catch (error) {
       return notStored(error);

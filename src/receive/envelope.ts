@@ -1,6 +1,6 @@
 /**
  * MAIL and RCPT, from the command line to the envelope (RFC 5321 §4.1.1.2, §4.1.1.3, and the parameters of RFC 1870,
- * RFC 3461, RFC 6152 and RFC 6531). Pure: a line in, what it says or why it is refused out. A refused command leaves
+ * RFC 3461, RFC 6152, RFC 6531 and RFC 8689). Pure: a line in, what it says or why it is refused out. A refused command leaves
  * nothing behind, because there is nowhere that it could.
  */
 import type { Envelope, EnvelopeRecipient, Notify } from '../model/message.ts';
@@ -21,13 +21,14 @@ interface Command {
  * @param line command line without its CRLF
  * @param limit octets that a message may have
  * @param extended false after HELO, when no parameter was offered (RFC 5321 §4.1.1.1)
+ * @param secure whether the client speaks under TLS: only then REQUIRETLS is offered (RFC 8689 §2)
  */
-export function readMail(line: string, limit: number, extended: boolean): Reading<Opening> {
+export function readMail(line: string, limit: number, extended: boolean, secure: boolean): Reading<Opening> {
   const read = readCommand(line, /^MAIL FROM: *<(.*)$/i, 'MAIL FROM:<address>', extended);
   if ('refusal' in read) return read;
   const { path, parameters } = read.value;
 
-  const stranger = firstOther(parameters, ['SIZE', 'BODY', 'SMTPUTF8', 'RET', 'ENVID']);
+  const stranger = firstOther(parameters, ['SIZE', 'BODY', 'SMTPUTF8', 'RET', 'ENVID', 'REQUIRETLS']);
   if (stranger !== null) return { refusal: refuse('parameter-unknown', stranger) };
   const size = parameters.get('SIZE');
   const body = parameters.get('BODY')?.toUpperCase();
@@ -35,6 +36,10 @@ export function readMail(line: string, limit: number, extended: boolean): Readin
   const envid = parameters.get('ENVID');
   const smtputf8 = parameters.has('SMTPUTF8');
 
+  const required = parameters.has('REQUIRETLS');
+
+  if (required && parameters.get('REQUIRETLS') !== null) return syntax('REQUIRETLS takes no value');
+  if (required && !secure) return { refusal: refuse('requiretls-without-tls', '') };
   if (parameters.has('SIZE') && !/^\d{1,20}$/.test(size ?? '')) return syntax('SIZE takes up to 20 digits');
   if (parameters.has('BODY') && body !== '7BIT' && body !== '8BITMIME') return syntax('BODY is 7BIT or 8BITMIME');
   if (parameters.has('RET') && ret !== 'FULL' && ret !== 'HDRS') return syntax('RET is FULL or HDRS');
@@ -54,8 +59,10 @@ export function readMail(line: string, limit: number, extended: boolean): Readin
       sender: path.kind === 'mailbox' ? path.address : '',
       smtputf8,
       body: body === '8BITMIME' ? '8bitmime' : '7bit',
-      ret: ret === 'FULL' ? 'full' : ret === 'HDRS' ? 'hdrs' : null,
+      // RFC 8689 §5: RET=FULL counts for nothing beside REQUIRETLS.
+      ret: required || ret === 'HDRS' ? 'hdrs' : ret === 'FULL' ? 'full' : null,
       envid: envelopeId,
+      tls: required ? 'required' : 'default',
     },
   };
 }

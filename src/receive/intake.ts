@@ -4,6 +4,7 @@
  */
 import { isAscii } from 'node:buffer';
 import { type Refusal, refuse } from './refusal.ts';
+import { TlsRequired } from './tls-required.ts';
 
 export interface ContentRules {
   /** Octets in a message, our own header not counted. */
@@ -41,6 +42,7 @@ export class Intake {
   /** How much of `received:` the line has matched so far; negative when it is another line. */
   #matched = 0;
   #hops = 0;
+  readonly #tlsRequired = new TlsRequired();
   #size = 0;
   #longLines = 0;
   #eightBit = false;
@@ -70,6 +72,11 @@ export class Intake {
   /** Any octet above 127 before the first empty line. */
   get utf8Header(): boolean {
     return this.#utf8Header;
+  }
+
+  /** The header says `TLS-Required: No`, and says it once (RFC 8689 §3). */
+  get tlsOptional(): boolean {
+    return this.#tlsRequired.saysNo;
   }
 
   /** Lines longer than 998 octets that were let through. */
@@ -179,6 +186,7 @@ export class Intake {
     this.#lineSoFar(this.#column + text.length);
     if (!this.#inHeader) return;
     if (!ascii && !isAscii(text)) this.#utf8Header = true;
+    this.#tlsRequired.push(text);
     for (let i = 0; i < text.length && this.#matched >= 0; i++) this.#matchReceived(text[i] ?? NUL);
   }
 
@@ -189,6 +197,7 @@ export class Intake {
   }
 
   #endLine(): void {
+    if (this.#inHeader) this.#tlsRequired.endLine();
     if (this.#column === 0) this.#inHeader = false;
     if (this.#column > TEXT_LINE_OCTETS) this.#longLines++;
     this.#column = 0;

@@ -17,6 +17,7 @@ export interface Refusal {
 const REPLIES = {
   'client-unknown': 554,
   'client-needs-tls': 530,
+  'requiretls-without-tls': 530,
   'client-certificate-missing': 530,
   'client-certificate-unknown': 530,
   'sender-not-allowed': 550,

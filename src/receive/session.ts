@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import type { TlsFacts } from '../model/delivery.ts';
 import type { Logger, MailEvent } from '../model/events.ts';
-import type { EnvelopeRecipient, NewMessage } from '../model/message.ts';
+import type { EnvelopeRecipient, NewMessage, TlsWish } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { Rate } from '../shared/rate.ts';
@@ -57,6 +57,8 @@ export interface Desk {
 }
 
 interface Transaction extends Opening {
+  /** `optional` when the header has been read. */
+  tls: TlsWish;
   readonly client: ClientRule;
   /** Queue id and time of DATA; there is none before it. */
   id: string;
@@ -227,8 +229,11 @@ export class Session implements Conversation {
     this.#connection.hold();
     this.#clearContentDeadline();
     const { id, receivedAt, client, sender, recipients, smtputf8, body: declared, ret, envid } = transaction;
-    const stored = arriving.finish((facts, body) => {
-      const envelope = { sender, recipients: [...recipients.values()], smtputf8, body: declared, ret, envid };
+    const stored = arriving.finish((facts, body, tlsOptional) => {
+      // RFC 8689 §4.1: the header counts for nothing beside the parameter.
+      if (tlsOptional && transaction.tls === 'default') transaction.tls = 'optional';
+      const { tls } = transaction;
+      const envelope = { sender, recipients: [...recipients.values()], smtputf8, body: declared, ret, envid, tls };
       return this.#desk.accept({ id, receivedAt, client: client.name, envelope, content: facts, body });
     });
     void stored.then((arrival) => {
@@ -369,7 +374,7 @@ export class Session implements Conversation {
       return;
     }
     const size = `SIZE ${rules.content.messageBytes}`;
-    const last = this.#connection.isSecure ? `250 ${size}` : `250-${size}\r\n250 STARTTLS`;
+    const last = this.#connection.isSecure ? `250-REQUIRETLS\r\n250 ${size}` : `250-${size}\r\n250 STARTTLS`;
     this.#connection.say(`250-${hostname}\r\n${EXTENSIONS}${last}\r\n`);
   }
 
@@ -380,7 +385,7 @@ export class Session implements Conversation {
       return;
     }
     const { access, content } = this.#desk.rules;
-    const read = readMail(line, content.messageBytes, helo.verb === 'EHLO');
+    const read = readMail(line, content.messageBytes, helo.verb === 'EHLO', this.#connection.isSecure);
     // Asked anew for each message: a client that has lost its permission meanwhile sends no more.
     const candidates = access.candidates(this.#peer);
     const allowed = 'refusal' in read ? read : access.mayMail(candidates, this.#credentials, read.value.sender);
@@ -492,6 +497,7 @@ export class Session implements Conversation {
       recipients: transaction.recipients.size,
       size,
       ...(tls && { tls }),
+      ...(transaction.tls !== 'default' && { tlsWish: transaction.tls }),
       ...(pin !== null && { pin }),
     });
     if (longLines > 0) this.#desk.log.debug('lines longer than 998 octets were let through', { ...about, longLines });

@@ -52,7 +52,9 @@ export function createNoticeMaker({ hostname, language, readHead, newId, clock }
     const { sender } = batch.envelope;
     if (sender === '') return null;
 
-    const full = kind === 'failed' && batch.envelope.ret === 'full' && batch.content.size <= FULL_AT_MOST;
+    const { ret, tls } = batch.envelope;
+    // RFC 8689 §5: of a message that demands TLS no more than the header is returned.
+    const full = kind === 'failed' && ret === 'full' && tls !== 'required' && batch.content.size <= FULL_AT_MOST;
     // A notice without the original is better than a sender who is never told.
     const original = await readHead(batch.messageId, full ? batch.content.size : HEADER_AT_MOST).catch(
       () => UNREADABLE,
@@ -73,6 +75,8 @@ export function createNoticeMaker({ hostname, language, readHead, newId, clock }
         body: eightBit ? '8bitmime' : '7bit',
         ret: null,
         envid: null,
+        // What was demanded of the way there is demanded of the way back (RFC 8689 §5).
+        tls: batch.envelope.tls === 'required' ? 'required' : 'default',
       },
       content: { size: bytes.length, eightBit, utf8Header: utf8 },
       body: { kind: 'memory', bytes },

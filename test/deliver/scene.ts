@@ -114,7 +114,15 @@ function batchOf({ recipients = ['user@example.test'], envelope, content }: Chan
     receivedAt: 0,
     expiresAt: 1,
     client: 'test',
-    envelope: { sender: 'sender@example.nl', smtputf8: false, body: '7bit', ret: null, envid: null, ...envelope },
+    envelope: {
+      sender: 'sender@example.nl',
+      smtputf8: false,
+      body: '7bit',
+      ret: null,
+      envid: null,
+      tls: 'default',
+      ...envelope,
+    },
     content: {
       size: message.length,
       eightBit: message.some((octet) => octet > 127),

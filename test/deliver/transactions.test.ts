@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Outcome, Visit } from '../../src/model/delivery.ts';
 import type { StoredBody } from '../../src/model/message.ts';
 import type { HostOptions } from '../support/smtp-host.ts';
-import { type Changes, dane, MESSAGE, may, scene, soon, told } from './scene.ts';
+import { type Changes, dane, encrypt, MESSAGE, may, scene, soon, told } from './scene.ts';
 
 const three = ['a@example.test', 'b@example.test', 'c@example.test'];
 const PLAIN = { tls: null, extensions: ['8BITMIME', 'SIZE'] };
@@ -474,6 +474,51 @@ describe('EXT what the host can take', () => {
       expect(said.includes('MAIL')).toBe(story.startsWith('delivered'));
       if (said.includes('MAIL')) expect(said).toContain(` SIZE=${size}`);
     }
+  });
+
+  test('REQ-03 REQUIRETLS is passed on; REQ-02 to no host that does not offer it, and another may be asked', async () => {
+    const envelope = { tls: 'required' } as const;
+    const offers = { underTls: { extensions: ['PIPELINING', 'REQUIRETLS', 'DSN'] } };
+    const passed = await run({ host: offers, policy: dane, envelope: { ...envelope, ret: 'hdrs' } });
+    expect(passed.said).toContain('MAIL FROM:<sender@example.nl> REQUIRETLS RET=HDRS |');
+    // What was offered before TLS counts for nothing.
+    const before = { extensions: ['REQUIRETLS'], underTls: { extensions: ['PIPELINING'] } };
+    for (const host of [before, {}]) {
+      const kept = await run({ host, policy: dane, envelope });
+      expect(kept.story).toBe('useless requiretls-not-offered');
+      expect(kept.said).not.toContain('MAIL');
+    }
+    expect((await run({ host: offers, policy: dane })).said).not.toContain('REQUIRETLS');
+  });
+
+  test('REQ-05 a notice goes to a host that does not offer it, without the word', async () => {
+    const { said, story } = await run({ policy: dane, envelope: { tls: 'required', sender: '' } });
+    expect(story).toBe('delivered 2.0.0 remote-accepted');
+    expect(said).toMatch(/MAIL FROM:<>(?!.*REQUIRETLS)/);
+  });
+
+  test('REQ-02 a kept connection carries a message that demands TLS only where it proved as much', async () => {
+    const { deliver, host, request } = await scene({ host: { underTls: { extensions: ['REQUIRETLS'] } } });
+    const { batch } = request;
+    const tagged = { ...batch, envelope: { ...batch.envelope, tls: 'required' as const } };
+    await deliver({ policy: encrypt });
+    expect(told(await deliver({ batch: tagged }))).toBe('delivered 2.0.0 remote-accepted');
+    expect(host.conversations).toHaveLength(2);
+    await deliver();
+    expect(told(await deliver({ batch: tagged }))).toBe('delivered 2.0.0 remote-accepted');
+    expect(host.conversations).toHaveLength(2);
+    expect(host.messages.map(({ mail }) => mail.includes('REQUIRETLS'))).toEqual([false, true, false, true]);
+  });
+
+  test('REQ-02 a kept connection of a host that does not offer it is left for other mail', async () => {
+    const { deliver, host, request } = await scene();
+    const { batch } = request;
+    await deliver();
+    const tagged = { ...batch, envelope: { ...batch.envelope, tls: 'required' as const } };
+    expect(told(await deliver({ batch: tagged }))).toBe('useless requiretls-not-offered');
+    expect(told(await deliver())).toBe('delivered 2.0.0 remote-accepted');
+    expect(host.conversations).toHaveLength(1);
+    expect(host.messages).toHaveLength(2);
   });
 
   test('the null sender is said as it is', async () => {

@@ -150,7 +150,7 @@ export const TARGETS: readonly Target[] = [
     ),
     (octets) => {
       for (const extended of [true, false]) {
-        readMail(textOf(octets), 1_000_000, extended);
+        readMail(textOf(octets), 1_000_000, extended, !extended);
         readRcpt(textOf(octets), extended, true);
       }
       decodeXtext(textOf(octets));

@@ -37,6 +37,7 @@ export function message(change: MessageChange = {}): NewMessage {
       body: '7bit',
       ret: null,
       envid: null,
+      tls: 'default',
     },
     content: {
       size: change.size ?? (body.kind === 'memory' ? body.bytes.length : 0),

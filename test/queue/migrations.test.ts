@@ -58,7 +58,12 @@ test.each(FIXTURES)('%s: what waited, was held or was being delivered is all the
     ]);
     expect(String(await octetsOf(store, 'FIRST'))).toBe('Subject: one\r\n\r\nfirst\r\n');
     expect(String(await octetsOf(store, 'SECOND'))).toBe('Subject: two\r\n\r\nsecond\r\n');
-    expect((await store.show('SECOND', NOW))?.envelope).toMatchObject({ sender: '', ret: 'full', envid: 'x=y' });
+    expect((await store.show('SECOND', NOW))?.envelope).toMatchObject({
+      sender: '',
+      ret: 'full',
+      envid: 'x=y',
+      tls: 'default',
+    });
     await store.release({}, NOW);
     const claims = await store.claim({
       owner: 'relay.example.test',

@@ -27,7 +27,7 @@ const batch: Batch = {
   receivedAt: MONDAY,
   expiresAt: MONDAY + 5 * DAY,
   client: 'exchange',
-  envelope: { sender: 'jan@rijk.example', smtputf8: false, body: '7bit', ret: null, envid: null },
+  envelope: { sender: 'jan@rijk.example', smtputf8: false, body: '7bit', ret: null, envid: null, tls: 'default' },
   content: { size: 100, eightBit: false, utf8Header: false },
   domain: 'x.example',
   recipients: [piet],

@@ -53,7 +53,10 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
       test('TXN-08 what was accepted is there after the store is opened again, envelope and octets', async () => {
         const octets = Buffer.from([0x00, 0x0d, 0x0a, 0x2e, 0xff, 0x80]);
         const sent = message({ body: { kind: 'memory', bytes: octets }, to: ['"a b"@x.example', 'c@[192.0.2.7]'] });
-        const full = { ...sent, envelope: { ...sent.envelope, smtputf8: true, ret: 'hdrs', envid: 'QQ=1' } as const };
+        const full = {
+          ...sent,
+          envelope: { ...sent.envelope, smtputf8: true, ret: 'hdrs', envid: 'QQ=1', tls: 'required' } as const,
+        };
         await store.accept(full, terms);
         await reopen();
         const { recipients: _, ...envelope } = full.envelope;

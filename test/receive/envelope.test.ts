@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { decodeXtext, readMail, readRcpt } from '../../src/receive/envelope.ts';
 
 const mail = (rest: string): string => {
-  const read = readMail(`MAIL FROM:${rest}`, 1000, true);
+  const read = readMail(`MAIL FROM:${rest}`, 1000, true, false);
   return 'refusal' in read ? `${read.refusal.reply} ${read.refusal.status}` : read.value.sender;
 };
 const rcpt = (rest: string, smtputf8 = false): string => {
@@ -138,9 +138,19 @@ describe('parameters', () => {
     expect(rcpt('<a@b.test> ORCPT=utf-8;jörg@b.test', false)).toBe('501 5.5.4');
   });
 
+  test('REQ-01, REQ-05 REQUIRETLS under TLS only, without a value; RET=FULL counts for nothing beside it', () => {
+    const read = (rest: string, secure = true) => readMail(`MAIL FROM:<a@b.test>${rest}`, 1000, true, secure);
+    expect(read(' REQUIRETLS')).toMatchObject({ value: { tls: 'required', ret: 'hdrs' } });
+    expect(read(' RET=FULL requiretls')).toMatchObject({ value: { tls: 'required', ret: 'hdrs' } });
+    expect(read('')).toMatchObject({ value: { tls: 'default', ret: null } });
+    expect(read(' REQUIRETLS', false)).toMatchObject({ refusal: { reply: 530, status: '5.7.0' } });
+    expect(read(' REQUIRETLS=yes')).toMatchObject({ refusal: { reply: 501 } });
+    expect(read(' REQUIRETLS REQUIRETLS')).toMatchObject({ refusal: { reply: 501 } });
+  });
+
   test('after HELO there are none', () => {
-    expect(readMail('MAIL FROM:<a@b.test> SIZE=1', 1000, false)).toMatchObject({ refusal: { reply: 555 } });
-    expect(readMail('MAIL FROM:<a@b.test>', 1000, false)).toMatchObject({ value: { sender: 'a@b.test' } });
+    expect(readMail('MAIL FROM:<a@b.test> SIZE=1', 1000, false, false)).toMatchObject({ refusal: { reply: 555 } });
+    expect(readMail('MAIL FROM:<a@b.test>', 1000, false, false)).toMatchObject({ value: { sender: 'a@b.test' } });
   });
 
   test('xtext decodes to what was encoded', () => {

@@ -19,9 +19,26 @@ function run(pieces: readonly (string | Buffer)[], change: Partial<ContentRules>
 
 /** Octets that newlines, headers and limits are made of, more often than others. */
 const octets = fc
-  .array(fc.constantFrom('\r', '\n', '\r\n', '\r\n\r\n', 'a', ' ', '\t', '.', 'Received:', 'x'.repeat(20), '\xe9'), {
-    maxLength: 40,
-  })
+  .array(
+    fc.constantFrom(
+      '\r',
+      '\n',
+      '\r\n',
+      '\r\n\r\n',
+      'a',
+      ' ',
+      '\t',
+      '.',
+      'Received:',
+      'TLS-Required:',
+      'No',
+      'x'.repeat(20),
+      '\xe9',
+    ),
+    {
+      maxLength: 40,
+    },
+  )
   .map((parts) => parts.join(''));
 
 function cut(text: string, places: readonly number[]): string[] {
@@ -51,11 +68,37 @@ describe('content on its way in', () => {
             expect(other.octets).toEqual(whole.octets);
             expect(other.intake.utf8Header).toBe(whole.intake.utf8Header);
             expect(other.intake.eightBit).toBe(whole.intake.eightBit);
+            expect(other.intake.tlsOptional).toBe(whole.intake.tlsOptional);
           }
         }
       }),
       { numRuns: 1000 },
     );
+  });
+
+  test.each([
+    ['TLS-Required: No\r\n', true],
+    ['tls-required:no\r\n', true],
+    ['TLS-REQUIRED: \t NO  \r\n', true],
+    ['TLS-Required:\r\n No\r\n', true],
+    [`TLS-Required: No${' '.repeat(100)}\r\n`, true],
+    [`TLS-Required: No${' '.repeat(100)}x\r\n`, false],
+    ['TLS-Required: Yes\r\n', false],
+    ['TLS-Required: No (really)\r\n', false],
+    ['TLS-Required: No\r\n really\r\n', false],
+    ['TLS-Required:\r\n', false],
+    ['TLS-Required No\r\n', false],
+    ['X-TLS-Required: No\r\n', false],
+    ['Subject: x\r\n TLS-Required: No\r\n', false],
+    ['TLS-Required: No\xa0\r\n', false],
+    ['TLS-Required: No\r\nTLS-Required: No\r\n', false],
+    ['TLS-Required: No\r\nTo: a\r\ntls-required: yes\r\n', false],
+  ])('REQ-06 the header field, once and exactly: %j', (field, says) => {
+    for (const header of [field, `To: b\r\n${field}`, `${field}From: a\r\n b\r\n`]) {
+      expect(run([`${header}\r\nTLS-Required: No\r\n`]).intake.tlsOptional).toBe(says);
+      expect(run([...`${header}\r\nx`]).intake.tlsOptional).toBe(says);
+    }
+    expect(run([`A: b\r\n\r\n${field}`]).intake.tlsOptional).toBe(false);
   });
 
   test('SMUG-02 correct content comes out as it went in', () => {

@@ -95,6 +95,27 @@ describe('the certificate of a client', () => {
     }
   });
 
+  test('REQ-01, REQ-06, REQ-07 what is asked of TLS goes with the message, and stands in the log', async () => {
+    fixture = await start({});
+    const waived = 'Subject: x\r\nTLS-Required: No\r\n\r\nx\r\n';
+    const secure = await fixture.secure({});
+    for (const content of ['x\r\n', waived]) {
+      await secure.one('MAIL FROM:<a@a.test> REQUIRETLS');
+      await secure.one('RCPT TO:<b@b.test>');
+      await secure.one('DATA');
+      await secure.one(`${content}.`);
+    }
+    await secure.send('a@a.test', ['b@b.test'], waived);
+    await secure.send('a@a.test', ['b@b.test'], 'x\r\n');
+    const clear = await fixture.greeted();
+    expect(await clear.one('MAIL FROM:<a@a.test> REQUIRETLS')).toMatchObject({ code: 530, status: '5.7.0' });
+    await clear.send('a@a.test', ['b@b.test'], waived);
+    const tags = fixture.accepted.map(({ envelope }) => envelope.tls);
+    expect(tags).toEqual(['required', 'required', 'optional', 'default', 'optional']);
+    const logged = fixture.events.filter(({ event }) => event === 'accepted').map(({ tlsWish }) => tlsWish);
+    expect(logged).toEqual(['required', 'required', 'optional', undefined, 'optional']);
+  });
+
   test('no message is taken before it was shown', async () => {
     fixture = await start({ clients: [pinnedRule()] });
     const client = await fixture.greeted();

@@ -72,7 +72,15 @@ function notice({
     receivedAt,
     expiresAt: receivedAt + 432_000_000,
     client: 'exchange',
-    envelope: { sender: 'piet@office.nl', smtputf8: false, body: '7bit', ret: null, envid: null, ...envelope },
+    envelope: {
+      sender: 'piet@office.nl',
+      smtputf8: false,
+      body: '7bit',
+      ret: null,
+      envid: null,
+      tls: 'default',
+      ...envelope,
+    },
     content: { size: text.length, eightBit: true, utf8Header: true, ...content },
     domain: 'example.nl',
     recipients: [anna],
@@ -92,6 +100,17 @@ describe('a bounce', () => {
   test('DSN-01 goes to the reverse-path with the null sender', async () => {
     const message = await notice({});
     expect(message?.envelope).toMatchObject({ sender: '', recipients: [{ address: 'piet@office.nl' }] });
+  });
+
+  test('REQ-05 of a message that demands TLS demands it as well, and returns no more than the header', async () => {
+    const envelope = { tls: 'required', ret: 'full' } as const;
+    expect((await notice({ envelope }))?.envelope).toMatchObject({ sender: '', tls: 'required' });
+    expect((await parsed({ envelope })).parts.at(-1)?.type).toBe('text/rfc822-headers');
+    expect((await parsed({ envelope: { ret: 'full' } })).parts.at(-1)?.type).toBe('message/rfc822');
+    for (const kind of ['delayed', 'relayed'] as const) {
+      expect((await notice({ kind, envelope }))?.envelope.tls).toBe('required');
+    }
+    expect((await notice({ envelope: { tls: 'optional' } }))?.envelope.tls).toBe('default');
   });
 
   test('DSN-01 there is none for a null reverse-path', async () => {

@@ -179,6 +179,8 @@ export function createSender(options: SenderOptions, ledger: LedgerThread): Send
           body: '7bit',
           ret: null,
           envid: null,
+          // As its header says (RFC 8460 §3).
+          tls: 'optional',
         },
         content: { size: bytes.length, eightBit: false, utf8Header: false },
         body: { kind: 'memory', bytes },
