@@ -20,6 +20,8 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
     'rule-encrypt',
     'rule-verify',
     'rule-pin',
+    'rule-requiretls',
+    'rule-tls-optional',
     'sts-enforce',
   ],
   'what was overlooked counts by its own code': [
@@ -54,6 +56,7 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
   ],
   'our own affair': [
     'resolver-untrusted',
+    'requiretls-not-proven',
     'dkim-key-unusable',
     'dkim-key-unpublished',
     'pin-mismatch',
@@ -76,11 +79,13 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
     'utf8-address-unsupported',
     'utf8-header-unsupported',
     'address-unsendable',
+    'requiretls-not-offered',
   ],
   'at our own door': [
     'intake-accepted',
     'client-unknown',
     'client-needs-tls',
+    'requiretls-without-tls',
     'client-certificate-missing',
     'client-certificate-unknown',
     'sender-not-allowed',
