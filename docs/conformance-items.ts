@@ -336,6 +336,7 @@ DKIM-15 | | several processes share the keys; no change is lost
 DKIM-16 | RFC 8301 §3.2 | keys that are weak, encrypted, damaged or of another kind are refused with a clear message
 DKIM-17 | RFC 6376 §3.6.1 | a record is written in strings of 255 octets, and compared with what DNS has
 DKIM-18 | | from client to mail host: signed as it leaves, the stored message unchanged, the log says with what
+DKIM-19 | | copies of a message for several domains are signed once while the same keys sign; other keys, another signature
 
 # Traps of Node and of libraries: the chain
 NODE-01 | | a chain that was built, sorted or added to is never judged

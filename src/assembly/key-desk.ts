@@ -37,13 +37,31 @@ export function keyDeskFor(config: Config, resolve: Resolve): KeyDesk {
   return createKeyDesk({ sources: config.dkim, folder: keyFolder(config), resolve, clock });
 }
 
+/** Somebody is watching, and a resolver that is there answers sooner. */
+const PATIENCE_MS = 4_000;
+
+/** @throws Error in words when nothing is answered: what DNS shows is not known then. */
 async function openResolver(config: Config, parts: Parts): Promise<Resolve> {
   const dir = parts.opened(await mkdtemp(join(tmpdir(), 'dane-relay-')), (folder) =>
     rm(folder, { recursive: true, force: true }),
   );
   const log = createLogger('error', 2);
-  const { trust, resolve } = await openDns(config, dir, { ...log, error: () => {} }, parts);
-  const state = await trust.check();
-  if (state.kind === 'unreachable') throw new Error(trustInWords(state));
+  let answers = false;
+  const { trust, resolve } = await openDns(config, dir, { ...log, error: () => {} }, parts, (_, { kind }) => {
+    answers ||= kind !== 'failed';
+  });
+  const over = new AbortController();
+  const state = await Promise.race([trust.check(), clock.sleep(PATIENCE_MS, over.signal)]);
+  over.abort();
+  if (state?.kind === 'unreachable') throw new Error(`what DNS shows is not known: ${trustInWords(state)}`);
+  if (!answers) throw new Error(`what DNS shows is not known: ${silence(config)}`);
   return resolve;
+}
+
+function silence({ resolver }: Config): string {
+  const seconds = PATIENCE_MS / 1000;
+  if (resolver.kind === 'managed')
+    return `Unbound, started for this, found no answer in ${seconds} s; is there a network?`;
+  const { address, port } = resolver.endpoint;
+  return `the resolver at ${address}:${port} has not answered in ${seconds} s; is it running?`;
 }

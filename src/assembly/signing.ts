@@ -49,7 +49,7 @@ export async function openSigning(
     sign: async ({ messageId, client }) => {
       const nothing: Signed = { kind: 'unsigned', why: null };
       const signed =
-        now.dkim.length === 0 ? nothing : await signer.sign(() => openBody(messageId), maySend(now, client));
+        now.dkim.length === 0 ? nothing : await signer.sign(messageId, () => openBody(messageId), maySend(now, client));
       if (client !== TLS_REPORTER || signed.kind !== 'unsigned') return signed;
       // RFC 8460 §3: without a signature nobody should believe a report.
       return { kind: 'impossible', code: 'dkim-key-unpublished', why: signed.why ?? 'no domain signs for reports' };

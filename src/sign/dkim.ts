@@ -5,6 +5,7 @@
  *   rule      the configured domain that signs for the domain in From
  *   body      hashed as it streams by                                              dkim-canonical.ts
  *   fields    one DKIM-Signature for each key of the domain                        dkim-signature.ts
+ *   once      the same fields for all copies that leave at about the same time     dkim-once.ts
  *
  * It is done at every attempt and not once at intake: mail that waits for days leaves under the keys of the day on which
  * it leaves, and what is stored stays what was accepted. Memory does not grow with the message. What must be signed and
@@ -18,6 +19,7 @@ import { messageOf } from '../shared/message-of.ts';
 import { authorOf } from './dkim-author.ts';
 import { type Field, RelaxedBodyHash } from './dkim-canonical.ts';
 import { HeadReader, valuesOf } from './dkim-head.ts';
+import { type Attempted, createOnce, sameKeys } from './dkim-once.ts';
 import { type SigningKey, signable, signatureField } from './dkim-signature.ts';
 import { tagsOf } from './keys-record.ts';
 
@@ -48,10 +50,15 @@ export interface SignerParts {
 }
 
 /**
- * @param open     gives the octets as they are stored; a stream is read to its end, or destroyed
- * @param maySend  whether whoever handed the message in may use this domain
+ * @param messageId  what has the same id is the same message: its copies share their signatures for a while
+ * @param open       gives the octets as they are stored; a stream is read to its end, or destroyed
+ * @param maySend    whether whoever handed the message in may use this domain
  */
-export type Sign = (open: () => Promise<StoredBody>, maySend: (domain: string) => boolean) => Promise<Signed>;
+export type Sign = (
+  messageId: string,
+  open: () => Promise<StoredBody>,
+  maySend: (domain: string) => boolean,
+) => Promise<Signed>;
 
 export interface Signer {
   readonly sign: Sign;
@@ -67,12 +74,19 @@ export function createSigner({ rules, keysOf, clock }: SignerParts): Signer {
       .filter(({ senders }) => senders.some((pattern) => fitsPattern(pattern, author)))
       .toSorted((a, b) => b.domain.length - a.domain.length)[0] ?? null;
 
-  const sign: Sign = async (open, maySend) => {
+  const once = createOnce((keys) => {
+    const found = keys[0] === undefined ? null : keysOf(keys[0].domain);
+    return found?.kind === 'keys' && sameKeys(found.keys, keys);
+  }, clock);
+  const sign: Sign = (messageId, open, maySend) => once(messageId, () => attempt(open, maySend));
+
+  const attempt = async (open: () => Promise<StoredBody>, maySend: (domain: string) => boolean): Promise<Attempted> => {
+    const not = (end: Signed): Attempted => ({ end, keys: null });
     let body: StoredBody;
     try {
       body = await open();
     } catch (error) {
-      return { kind: 'impossible', code: 'stored-message-unreadable', why: messageOf(error) };
+      return not({ kind: 'impossible', code: 'stored-message-unreadable', why: messageOf(error) });
     }
     const pieces = body.kind === 'memory' ? [body.bytes] : body.stream;
     const head = new HeadReader();
@@ -87,21 +101,18 @@ export function createSigner({ rules, keysOf, clock }: SignerParts): Signer {
         hash.update(rest);
       }
     } catch (error) {
-      return { kind: 'impossible', code: 'stored-message-unreadable', why: messageOf(error) };
+      return not({ kind: 'impossible', code: 'stored-message-unreadable', why: messageOf(error) });
     } finally {
       if (body.kind === 'stream') body.stream.destroy();
     }
     plan ??= planFor(head, maySend);
-    if (plan.kind === 'leave') return plan.end;
+    if (plan.kind === 'leave') return not(plan.end);
     const what = signable(plan.fields, hash.digest());
-    if (what === null) return unsigned('it has more header fields than a signature can cover');
+    if (what === null) return not(unsigned('it has more header fields than a signature can cover'));
     const at = clock.now();
     const header = await Promise.all(plan.keys.map((key) => signatureField(what, key, at)));
-    return {
-      kind: 'signed',
-      header: Buffer.from(header.join(''), 'ascii'),
-      by: namesOf(plan.keys),
-    };
+    const end: Signed = { kind: 'signed', header: Buffer.from(header.join(''), 'ascii'), by: namesOf(plan.keys) };
+    return { end, keys: plan.keys };
   };
 
   /** What is to be done with a message whose header has been read. */

@@ -1,9 +1,11 @@
 /** DKIM through the whole relay: a client's socket, the queue on disk, TLS, and what two verifiers say at the far end. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createSocket } from 'node:dgram';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { runCommand } from '../../lab/relay.ts';
 import { publicPart, recordText } from '../../src/sign/keys-record.ts';
 import { byDkimpy, byMailauth } from '../support/dkim-verifiers.ts';
 import { openRelayScene, type RelayScene, stuffed } from '../support/relay-scene.ts';
@@ -29,6 +31,8 @@ const BOTH = ['rsa-sha256 example.nl/s1 pass', 'ed25519-sha256 example.nl/s2 pas
 let scene: RelayScene;
 let client: SmtpClient;
 let lost: string;
+/** Until then whoever has "later" in the address takes nothing. */
+let laterUntil = 0;
 
 beforeAll(async () => {
   const [s1, s2] = [written('s1.pem', rsa), written('s2.pem', ed25519)];
@@ -49,7 +53,10 @@ beforeAll(async () => {
     },
     {
       extensions: ['SIZE 60000000', '8BITMIME', 'PIPELINING', 'SMTPUTF8'],
-      rcpt: (address) => (address.includes('nobody') ? '550 no' : '250 ok'),
+      rcpt: (address) => {
+        if (address.includes('nobody')) return '550 no';
+        return address.includes('later') && Date.now() < laterUntil ? '450 4.2.0 later' : '250 ok';
+      },
     },
   );
   client = await scene.greeted();
@@ -88,6 +95,18 @@ test('DKIM-18 a message of 5 MB, which comes from a file, is signed as well', as
   const all = { message: message.content, records: RECORDS };
   expect(await byMailauth(all)).toEqual(BOTH);
   expect(message.content.length).toBeGreaterThan(4.7e6);
+});
+
+test('DKIM-19 copies for two domains carry the same signatures, even where the second leaves in another second', async () => {
+  const before = scene.host.messages.length;
+  laterUntil = Date.now() + 1_200;
+  await client.send('a@example.nl', ['b@first.test', 'later@second.test'], 'From: <piet@example.nl>\r\n\r\nHello.\r\n');
+  await expect.poll(() => scene.host.messages.length, { timeout: 15_000, interval: 10 }).toBe(before + 2);
+  const copies = scene.host.messages.slice(before);
+  const signatures = copies.map(({ content }) => content.toString().split('Received:')[0]);
+  expect(signatures[0]).toContain('DKIM-Signature');
+  expect(signatures[1]).toBe(signatures[0]);
+  for (const { content } of copies) expect(await byMailauth({ message: content, records: RECORDS })).toEqual(BOTH);
 });
 
 test('DKIM-18 mail of others passes octet for octet, and mail whose author is unclear is told of in the log', async () => {
@@ -148,4 +167,24 @@ test('DKIM-13 DKIM-16 the command line tells what is wrong and what to publish',
     'does not manage keys for other.example',
   );
   expect((await relay.command('dkim', 'new', 'a b')).status).toBe(2);
+});
+
+test('DKIM-16 a check without a resolver that answers ends soon, and says that nothing is known', async () => {
+  const refused = await scene.relay.command('dkim', 'check', 'example.nl');
+  expect(refused).toMatchObject({ status: 3, stdout: '' });
+  expect(refused.stderr).toMatch(/^dane-relay: what DNS shows is not known: the resolver cannot be reached .*\n$/);
+
+  const silent = createSocket('udp4');
+  await new Promise<void>((resolve) => silent.bind(0, '127.0.0.1', resolve));
+  onTestFinished(() => void silent.close());
+  const address = `127.0.0.1:${silent.address().port}`;
+  const settings = JSON.parse(readFileSync(scene.relay.config, 'utf8'));
+  const config = join(dir, 'silent.yaml');
+  writeFileSync(config, JSON.stringify({ ...settings, resolver: { ...settings.resolver, address } }));
+  const check = await runCommand('dkim', 'check', 'example.nl', '--config', config);
+  expect(check).toEqual({
+    status: 3,
+    stdout: '',
+    stderr: `dane-relay: what DNS shows is not known: the resolver at ${address} has not answered in 4 s; is it running?\n`,
+  });
 });

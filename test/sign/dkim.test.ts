@@ -265,7 +265,7 @@ describe('what cannot be signed', () => {
     });
     const broken = { kind: 'impossible', code: 'stored-message-unreadable', why: 'it has changed on the disk' };
     const gone = () => Promise.reject(new Error('it has changed on the disk'));
-    expect(await signer.sign(gone, () => true)).toEqual(broken);
+    expect(await signer.sign('1', gone, () => true)).toEqual(broken);
     const stream = Readable.from(
       (async function* () {
         yield message;
@@ -275,6 +275,7 @@ describe('what cannot be signed', () => {
     );
     expect(
       await signer.sign(
+        '2',
         async () => ({ kind: 'stream', stream }),
         () => true,
       ),
@@ -297,6 +298,7 @@ describe('what cannot be signed', () => {
       clock: systemClock,
     });
     const end = await signer.sign(
+      '2',
       async () => ({ kind: 'stream', stream }),
       () => true,
     );
@@ -332,6 +334,7 @@ describe('what cannot be signed', () => {
       clock: systemClock,
     });
     const result = await signer.sign(
+      '2',
       async () => ({ kind: 'stream', stream }),
       () => true,
     );

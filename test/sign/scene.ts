@@ -47,7 +47,7 @@ export function sign(message: Buffer, { rule, keys, maySend = () => true, pieces
     keysOf: () => keys ?? { kind: 'keys', keys: KEYS },
     clock: systemClock,
   });
-  return signer.sign(async () => bodyOf(message, pieces), maySend);
+  return signer.sign('1', async () => bodyOf(message, pieces), maySend);
 }
 
 function bodyOf(message: Buffer, pieces: number | undefined): StoredBody {
