@@ -10,29 +10,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pinOf } from './certificates.ts';
 import { send } from './client.ts';
+import { dkimSettings, judgeDkim } from './dkim.ts';
 import type { Mail } from './host.ts';
 import { type Lab, startLab } from './lab.ts';
 import { type LogEvent, type RunningRelay, startRelay } from './relay.ts';
-import { type Destination, HOME, RULED, rulesFor } from './world.ts';
+import { type Destination, HOME, RULED, rulesFor, STORY } from './world.ts';
 
 const SENDER = `alice@${HOME}`;
-
-/** The destinations of the story, in its order. `npm run lab` shows the others. */
-const STORY = [
-  'dane-ee.test',
-  'dane-ta.test',
-  'wrong-certificate.test',
-  'stripped.test',
-  'lookup-fails.test',
-  'no-tlsa.test',
-  'unusable.test',
-  'sts-enforced.test',
-  'sts-other-host.test',
-  'null-mx.test',
-  'two-hosts.test',
-  'greylisting.test',
-  'unknown-user.test',
-];
 
 const HEADLINE: Readonly<Record<Destination['expect']['event'], string>> = {
   delivered: 'DELIVERED',
@@ -84,7 +68,7 @@ async function tell(running: (() => Promise<unknown>)[], interrupted: Promise<un
   say(`  DNS         ${world.length} domains, really signed, behind a validating Unbound on ${resolver.address}`);
   say(`  mail hosts  on 127.${block}.0.x, port ${port}, each with its own certificate and its own mood`);
   const destinations = rulesFor((host) => pinOf(lab.identity(host)));
-  const relay = await startRelay({ lab, dir: folder, config: { destinations } });
+  const relay = await startRelay({ lab, dir: folder, config: { destinations, dkim: dkimSettings(lab.dkim) } });
   running.push(relay.stop);
   say(`  the relay   on ${relay.address}:${relay.port}; its key is pinned: ${relay.pin}`);
   say('  the client  a mail server that cannot do DANE; the relay has pinned its key, too');
@@ -94,6 +78,7 @@ async function tell(running: (() => Promise<unknown>)[], interrupted: Promise<un
     ...(await tellBounces(lab)),
     ...(await tellRules(lab, relay)),
     ...(await tellException(relay)),
+    ...(await tellSignatures(lab)),
     ...sumUp(lab),
   ];
   say();
@@ -236,6 +221,24 @@ async function tellBounces(lab: Lab): Promise<string[]> {
     say();
     if (!bounce.tls) mistakes.push(`the bounce for ${domain} came in the clear`);
   }
+  return mistakes;
+}
+
+/** What a mail host finds when it checks the signatures on each letter. Returns what was not right. */
+async function tellSignatures(lab: Lab): Promise<string[]> {
+  const letters = lab.mailboxes().filter(({ sender }) => sender === SENDER);
+  const wanted = lab.dkim.map(({ domain, selector }) => `${domain}/${selector}`).join(' ');
+  const mistakes: string[] = [];
+  for (const { content, recipients } of letters) {
+    const findings = await judgeDkim(content, lab.resolver.address);
+    const held = findings.filter(({ trouble }) => trouble === null);
+    if (held.map(({ domain, selector }) => `${domain}/${selector}`).join(' ') === wanted) continue;
+    mistakes.push(
+      `the letter to ${recipients.join(', ')} does not have the two signatures of ${HOME}, or they do not hold`,
+    );
+  }
+  const all = `${letters.length - mistakes.length} of ${letters.length}`;
+  say(`With two signatures of ${HOME}, RSA and Ed25519, that hold by its keys in DNS: ${all} letters that arrived.`);
   return mistakes;
 }
 

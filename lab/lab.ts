@@ -10,6 +10,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chainOfThree, type Identity, leafUnder, publicAuthority, selfSigned, tlsaFor } from './certificates.ts';
+import { type DkimKey, dkimKeysFor } from './dkim.ts';
 import { type LabDns, type LabZone, startDns } from './dns.ts';
 import { type Contact, type Mail, type MailHost, type Moment, type Mood, startHost } from './host.ts';
 import { type PolicyHost, startPolicyHost } from './policy-host.ts';
@@ -32,6 +33,8 @@ export interface Lab {
     /** File with the authority that everybody here believes, as PEM. */
     readonly ca: string;
   };
+  /** Keys that are published, and with which a relay here can sign. */
+  readonly dkim: readonly DkimKey[];
   readonly world: readonly Destination[];
   /** The second octet of all addresses of this lab: `127.B.0.0/24`. */
   readonly block: number;
@@ -99,6 +102,8 @@ export async function startLab({
     entries.map(async ({ entry }) => identities.set(entry.name, await identitiesFor(entry, authority))),
   );
   const names = entries.map(({ entry }) => entry.name);
+  const signing = world.filter(({ signs }) => signs).map(({ domain }) => dkimKeysFor(domain, folder));
+  const dkim = (await Promise.all(signing)).flat();
 
   const hosts: MailHost[] = [];
   let web: PolicyHost | null = null;
@@ -131,6 +136,7 @@ export async function startLab({
         web: policyHost.address,
         reportUri: reportHost.uri,
         sts: policies.get(destination.domain) ?? null,
+        dkim: dkim.filter(({ domain }) => domain === destination.domain),
       });
 
     const ownZones = Object.fromEntries(world.map((destination) => [destination.domain, zoneOf(destination)]));
@@ -157,6 +163,7 @@ export async function startLab({
       dns,
       ...place,
       web: { port: policyHost.port, ca },
+      dkim,
       world,
       resolver: {
         address: `${dns.server.address}:${dns.server.port}`,
@@ -236,18 +243,24 @@ interface ZoneFacts {
   /** Address of the web server. */
   readonly web: string;
   readonly sts: PublishedSts | null;
+  readonly dkim: readonly DkimKey[];
   /** Where reports go by HTTPS. */
   readonly reportUri: string;
 }
 
 function zoneFor(
   { dnssec, hosts, reports }: Destination,
-  { port, addressOf, published, web, sts, reportUri }: ZoneFacts,
+  { port, addressOf, published, web, sts, dkim, reportUri }: ZoneFacts,
 ): LabZone {
   // TTL 0: what is put right in DNS is seen by the next question.
   const records = hosts.length === 0 ? ['@ 0 MX 0 .'] : [];
   if (reports) records.push(`_smtp._tls 0 TXT "v=TLSRPTv1; rua=${reports === 'https' ? reportUri : reports}"`);
   if (sts) records.push(`_mta-sts 0 TXT "v=STSv1; id=${sts.id};"`, `mta-sts 0 A ${web}`);
+  for (const { selector, record } of dkim) {
+    // A string of a TXT record has 255 octets at most.
+    const strings = record.match(/.{1,255}/g)?.map((string) => `"${string}"`) ?? [];
+    records.push(`${selector}._domainkey 0 TXT ${strings.join(' ')}`);
+  }
   const forged: string[] = [];
   for (const { name, preference, canonical, tlsaForged } of hosts) {
     const end = canonical ?? name;

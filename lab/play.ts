@@ -1,7 +1,8 @@
 /** `dane-relay lab`: the closed internet for people. Prints what is there and how to play, and obeys what is typed. */
 import { createInterface } from 'node:readline';
 import { pinOf } from './certificates.ts';
-import { MOODS, type Mood } from './host.ts';
+import { dkimSettings, findingInWords, judgeDkim } from './dkim.ts';
+import { type Mail, MOODS, type Mood } from './host.ts';
 import { type Lab, missingTools, startLab } from './lab.ts';
 import { rulesFor } from './world.ts';
 
@@ -38,6 +39,7 @@ function asJson(lab: Lab): object {
     anchorFile: lab.dns.anchorFile,
     port: lab.port,
     web: lab.web,
+    dkim: lab.dkim,
     destinations: lab.world.map(({ domain, tells, dnssec, hosts, expect }) => ({
       domain,
       tells,
@@ -69,6 +71,7 @@ function inWords(lab: Lab): string[] {
     'Or let a relay of your own live in it, with this in its configuration:',
     `  resolver: ${JSON.stringify(resolver)}`,
     `  destinations: ${JSON.stringify(rulesFor((host) => pinOf(lab.identity(host))))}`,
+    `  dkim: ${JSON.stringify(dkimSettings(lab.dkim))}`,
     `  delivery: { port: ${port}, ca: ${lab.web.ca}, mtaStsPort: ${lab.web.port} }`,
     '',
     ...HELP,
@@ -105,7 +108,7 @@ async function answer(lab: Lab, [verb = '', host = '', mood = '']: readonly stri
     case '':
       return '';
     case 'mail':
-      return lab.mailboxes().length === 0 ? 'nothing yet' : lab.mailboxes().map(describe).join('\n');
+      return (await Promise.all(lab.mailboxes().map((mail) => describe(lab, mail)))).join('\n') || 'nothing yet';
     case 'mood':
       if (!isMood(mood)) return `moods: ${MOODS.join(', ')}`;
       await lab.setMood(host, mood);
@@ -121,8 +124,11 @@ async function answer(lab: Lab, [verb = '', host = '', mood = '']: readonly stri
   }
 }
 
-function describe({ host, sender, recipients, tls, content }: ReturnType<Lab['mailboxes']>[number]): string {
-  return `${host}: <${sender}> to ${recipients.join(', ')}, ${content.length} octets, ${tls ? tls.version : 'in the clear'}`;
+async function describe({ resolver }: Lab, mail: Mail): Promise<string> {
+  const { host, sender, recipients, tls, content } = mail;
+  const how = tls ? tls.version : 'in the clear';
+  const signatures = (await judgeDkim(content, resolver.address)).map((finding) => `\n  ${findingInWords(finding)}`);
+  return `${host}: <${sender}> to ${recipients.join(', ')}, ${content.length} octets, ${how}${signatures.join('')}`;
 }
 
 function isMood(text: string): text is Mood {

@@ -77,6 +77,8 @@ export interface Destination {
   /** Empty for a null MX (RFC 7505). */
   readonly hosts: readonly HostEntry[];
   readonly sts?: PublishedSts;
+  /** True when it publishes keys of DKIM, for its mail to be signed with. */
+  readonly signs?: true;
   /** Where it wants its TLS reports: the web server of the lab, or a `mailto:`; absent for nowhere. */
   readonly reports?: 'https' | `mailto:${string}`;
   readonly expect: Expectation;
@@ -138,12 +140,18 @@ function waits(
 export const HOME = 'office.test';
 
 export const WORLD: readonly Destination[] = [
-  delivered(
-    HOME,
-    { tells: 'the domain of the sender; bounces come back to it', because: 'its host is in order' },
-    'dane-ee',
-    'authenticated',
-  ),
+  {
+    ...delivered(
+      HOME,
+      {
+        tells: 'the domain of the sender, with two keys of DKIM; bounces come back to it',
+        because: 'its host is in order',
+      },
+      'dane-ee',
+      'authenticated',
+    ),
+    signs: true,
+  },
   delivered(
     'dane-ee.test',
     {
@@ -403,6 +411,23 @@ export const WORLD: readonly Destination[] = [
     'authenticated',
     { mood: 'seven-bit' },
   ),
+];
+
+/** The destinations of the demo's story, in its order. */
+export const STORY: readonly string[] = [
+  'dane-ee.test',
+  'dane-ta.test',
+  'wrong-certificate.test',
+  'stripped.test',
+  'lookup-fails.test',
+  'no-tlsa.test',
+  'unusable.test',
+  'sts-enforced.test',
+  'sts-other-host.test',
+  'null-mx.test',
+  'two-hosts.test',
+  'greylisting.test',
+  'unknown-user.test',
 ];
 
 /** A destination for which a rule of the operator stands, as in the relay's configuration. */
