@@ -185,6 +185,8 @@ TLS-05 | RFC 7672 §8.2 | suites without a certificate are never offered
 TLS-06 | RFC 8996 | a key too weak for the TLS library is a failed handshake
 TLS-07 | RFC 3207 §4.2 | what was said before TLS is forgotten
 TLS-08 | RFC 3207 §6 | octets between the 220 and the handshake end the connection
+TLS-09 | RFC 9325 §4.1 | TLS has a grade after the guidelines of the NCSC; where TLS is demanded nothing goes over TLS that is insufficient
+TLS-10 | | post-quantum key exchange is offered first, and told; a host without it is reached all the same
 
 # Several hosts
 PREF-01 | RFC 7672 §2.2.1 | the better preference comes first, TLSA or not

@@ -226,6 +226,7 @@ const NOT_PROVEN: ReadonlySet<ReasonCode> = new Set([
   'starttls-not-offered',
   'starttls-refused',
   'tls-handshake-failed',
+  'tls-too-weak',
   'tlsa-mismatch',
   'tlsa-name-mismatch',
   'tlsa-expired',

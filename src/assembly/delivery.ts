@@ -4,6 +4,7 @@ import { createDeliverer, type Deliverer, type DelivererLimits, type DelivererOp
 import type { Logger } from '../model/events.ts';
 import type { StoredBody } from '../model/message.ts';
 import { createJudge } from '../policy/dane/remembered.ts';
+import { gradeTls } from '../policy/tls-grade.ts';
 import { judgeNames } from '../policy/webpki.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Parts } from '../shared/parts.ts';
@@ -30,6 +31,7 @@ export function openDeliverer(
     judge: (chain, { records, referenceNames }) =>
       judgeChain({ chain, records, names: referenceNames, at: systemClock.now() }),
     judgeNames,
+    grade: gradeTls,
     log,
   });
   return parts.opened(deliverer, ({ close }) => close());

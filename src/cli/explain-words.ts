@@ -90,15 +90,17 @@ function connectionLines(
   { address, verdict, tls, record, depth, reason, code, chain }: ExplainedConnection,
   paint: Paint,
 ) {
-  const protection = tls === null ? 'no TLS' : [tls.version, tls.cipher, tls.group].filter(Boolean).join(' ');
+  const protection =
+    tls === null ? 'no TLS' : [tls.version, tls.cipher, tls.group, `(${tls.grade})`].filter(Boolean).join(' ');
   const days = (text: string | null): string => text?.slice(0, 10) ?? '?';
   return [
     row('dialled', address, protection),
     ...chain.flatMap((certificate, position) => {
       if (certificate === null) return [row(`sent ${position}`, 'no certificate that can be read')];
-      const { names, issuer, notBefore, notAfter, certificateSha256, keySha256 } = certificate;
+      const { names, issuer, notBefore, notAfter, certificateSha256, keySha256, grades } = certificate;
       return [
         row(`sent ${position}`, `for ${names}, issued by ${issuer}, valid ${days(notBefore)} to ${days(notAfter)}`),
+        row('', `its key is ${grades.key}, the signature on it ${grades.signature}`),
         row('', `as a record it is  x 1 1 ${keySha256}`),
         row('', `               or  x 0 1 ${certificateSha256}`),
       ];

@@ -12,13 +12,16 @@
  *   report    the same
  *
  * (RFC 7672 §2.2.) Where TLSA records count beside another proof, both must hold. The certificate is judged before a
- * word is said under TLS. What the host said before TLS is forgotten with it (RFC 3207 §4.2), and where TLS is demanded
+ * word is said under TLS; TLS that is insufficient (docs/tls-grades.md) does where nothing demands it, and nowhere
+ * else. What the host said before TLS is forgotten with it (RFC 3207 §4.2), and where TLS is demanded
  * nothing said before it can return mail for good.
  */
 import type { SecureContext } from 'node:tls';
 import type {
   CertificateVerdict,
   ConnectionFacts,
+  GradedTls,
+  Grading,
   Opened,
   PathFinding,
   TlsFacts,
@@ -44,10 +47,14 @@ export type Judge = (chain: readonly Buffer[], proof: DaneProof) => CertificateV
 /** Judges them against names, with what was found of the way to a trusted authority. */
 export type JudgeNames = (chain: readonly Buffer[], path: PathFinding, proof: NameProof) => CertificateVerdict;
 
+/** Says how good what was negotiated is, with the certificate that the host calls its own. */
+export type GradeTls = (tls: TlsFacts, leaf: Buffer | undefined) => Grading;
+
 export interface Dialling {
   readonly hostname: string;
   readonly judge: Judge;
   readonly judgeNames: JudgeNames;
+  readonly grade: GradeTls;
   readonly timeouts: Timeouts;
   readonly localAddress: string | undefined;
   readonly secureContext: SecureContext;
@@ -114,6 +121,10 @@ function needsAuthority(policy: TlsPolicy): boolean {
   return policy.kind === 'verify' || policy.kind === 'sts';
 }
 
+function isLenient(policy: Policy): policy is LenientPolicy {
+  return policy.kind === 'except' || policy.kind === 'report';
+}
+
 function demandsTls(policy: Policy): boolean {
   if (policy.kind === 'except' || policy.kind === 'report') return policy.enough[0].kind !== 'may';
   return policy.kind !== 'may';
@@ -129,7 +140,8 @@ type Way = Pick<ConnectionFacts, 'verdict' | 'code' | 'reason'> &
 
 /** The steps towards one host, with what was learned on the way even when it ends early. */
 class Approach {
-  tls: TlsFacts | null = null;
+  tls: GradedTls | null = null;
+  #grading: Grading = { grade: 'insufficient', because: [] };
   chain: readonly Buffer[] = [];
   extensions: Extensions = new Map();
   #path: PathFinding = { kind: 'not-trusted', why: 'nobody looked' };
@@ -176,7 +188,9 @@ class Approach {
     await this.#connection.startTls();
     const socket = this.#connection.tlsSocket;
     this.chain = takeChain(socket);
-    this.tls = tlsFacts(socket);
+    const negotiated = tlsFacts(socket);
+    this.#grading = this.#dialling.grade(negotiated, this.chain[0]);
+    this.tls = { ...negotiated, grade: this.#grading.grade };
     if (needsAuthority(policy)) this.#path = pathFinding(socket);
     const way = this.#prove(policy);
     await this.#hello('under-tls');
@@ -223,7 +237,13 @@ class Approach {
 
   /** What the handshake is worth under the policy. @throws ConnectionFailure where it is worth nothing */
   #prove(policy: Policy): Way {
-    if (policy.kind === 'except' || policy.kind === 'report') return this.#proveLeniently(policy);
+    if (isLenient(policy)) return this.#proveLeniently(policy);
+    const way = this.#proof(policy);
+    if (policy.kind !== 'may') this.#strongEnough();
+    return way;
+  }
+
+  #proof(policy: Exclude<Policy, LenientPolicy>): Way {
     switch (policy.kind) {
       case 'may':
         return { verdict: 'encrypted', code: 'encrypted-opportunistic', reason: reason(policy.code).says };
@@ -237,6 +257,14 @@ class Approach {
       case 'pin':
         return this.#besides(policy.dane, () => this.#provePin(policy.pins));
     }
+  }
+
+  /** Where TLS is demanded it must be TLS that protects. @throws ConnectionFailure */
+  #strongEnough(): void {
+    const { grade, because } = this.#grading;
+    if (grade !== 'insufficient') return;
+    const { version, cipher } = this.tls ?? { version: 'unknown', cipher: 'unknown' };
+    throw new ConnectionFailure({ code: 'tls-too-weak', detail: `${version} with ${cipher}: ${because.join(', ')}` });
   }
 
   /** Ordinary mail's proof first: a grant is used only where that fails. */

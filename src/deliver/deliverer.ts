@@ -16,7 +16,15 @@ import type { StoredBody } from '../model/message.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
 import type { DaneProof } from '../model/tls-policy.ts';
-import { type Dialled, type Dialling, dial, type Judge, type JudgeNames, type Target } from './connect.ts';
+import {
+  type Dialled,
+  type Dialling,
+  dial,
+  type GradeTls,
+  type Judge,
+  type JudgeNames,
+  type Target,
+} from './connect.ts';
 import { Ledger, type Transaction } from './outcomes.ts';
 import { clientContext, trustingContext } from './peer-certificates.ts';
 import { DEFAULT_LIMITS, type Permits, type Place, Pool, type Poolable, type PoolLimits } from './pool.ts';
@@ -39,6 +47,7 @@ export interface DelivererOptions extends DelivererLimits {
   readonly openBody: (messageId: string) => Promise<StoredBody>;
   readonly judge: Judge;
   readonly judgeNames: JudgeNames;
+  readonly grade: GradeTls;
   /** Address to connect from, for hosts of the same family. */
   readonly localAddress?: string;
   /** Where one of several workers asks before it connects. */
@@ -104,6 +113,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
     hostname: options.hostname,
     judge: options.judge,
     judgeNames: options.judgeNames,
+    grade: options.grade,
     trustingContext: () => trusted.context(),
     get timeouts() {
       return timeouts;

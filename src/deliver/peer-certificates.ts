@@ -57,7 +57,13 @@ export function takeChain(socket: TLSSocket): readonly Buffer[] {
 }
 
 export function tlsFacts(socket: TLSSocket): TlsFacts {
-  const info = socket.getEphemeralKeyInfo();
-  const group = info !== null && 'name' in info && typeof info.name === 'string' ? info.name : null;
-  return { version: socket.getProtocol() ?? 'unknown', cipher: socket.getCipher().standardName, group };
+  const version = socket.getProtocol() ?? 'unknown';
+  return { version, cipher: socket.getCipher().standardName, group: groupOf(socket, version) };
+}
+
+/** A finite field has no name here; under TLS 1.3 it can only be one that has a name. */
+function groupOf(socket: TLSSocket, version: string): string | null {
+  const { type, name, size }: { type?: string; name?: string; size?: number } = socket.getEphemeralKeyInfo() ?? {};
+  if (type === 'DH') return version === 'TLSv1.3' ? `ffdhe${size}` : `DH ${size}`;
+  return name ?? null;
 }

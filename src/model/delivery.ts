@@ -11,8 +11,24 @@ export interface TlsFacts {
   /** `TLSv1.3`, as OpenSSL names it. */
   readonly version: string;
   readonly cipher: string;
-  /** Key exchange group, `X25519MLKEM768`; null when the runtime does not tell. */
+  /**
+   * Key exchange group, `X25519MLKEM768`; `ffdhe3072` or `DH 3072` for finite fields. Null when there was none or the
+   * runtime does not tell.
+   */
   readonly group: string | null;
+}
+
+/** After the guidelines for TLS of the Dutch NCSC: goed, voldoende, uit te faseren, onvoldoende. */
+export type TlsGrade = 'good' | 'sufficient' | 'phase-out' | 'insufficient';
+
+export interface Grading {
+  readonly grade: TlsGrade;
+  /** The parts that have no better grade, in words. */
+  readonly because: readonly string[];
+}
+
+export interface GradedTls extends TlsFacts {
+  readonly grade: TlsGrade;
 }
 
 export type ConnectionVerdict = 'authenticated' | 'host-authenticated' | 'encrypted' | 'clear' | 'failed';
@@ -25,7 +41,7 @@ export interface ConnectionFacts {
   readonly record: string | null;
   /** Depth of the certificate that matched, 0 for the leaf. */
   readonly depth: number | null;
-  readonly tls: TlsFacts | null;
+  readonly tls: GradedTls | null;
   readonly code: ReasonCode;
   /** What was seen, in words. */
   readonly reason: string;
@@ -72,6 +88,7 @@ export interface CertificateSummary {
   readonly certificateSha256: string;
   /** The same for selector 1. */
   readonly keySha256: string;
+  readonly grades: { readonly key: TlsGrade; readonly signature: TlsGrade };
 }
 
 export type RecipientResult = 'delivered' | 'deferred' | 'bounced';

@@ -1,5 +1,5 @@
 /** What a stage says to the log. Only report/ knows how it is written (pino, one JSON object a line on stdout). */
-import type { ConnectionVerdict, TlsFacts } from './delivery.ts';
+import type { ConnectionVerdict, GradedTls, TlsFacts } from './delivery.ts';
 import type { Dnssec } from './dns.ts';
 import type { ReasonCode } from './reasons.ts';
 
@@ -30,7 +30,8 @@ export interface MailEvent {
   };
   readonly verdict?: ConnectionVerdict;
   readonly reply?: string;
-  readonly tls?: TlsFacts;
+  /** Graded where mail was handed over. */
+  readonly tls?: TlsFacts | GradedTls;
   /**
    * What the sender asks of TLS (RFC 8689): REQUIRETLS, or `TLS-Required: No`; `overruled` where a rule of this relay
    * demands TLS all the same.

@@ -96,6 +96,8 @@ export const SAYS_NL: Readonly<Record<ReasonCode, string>> = {
   'starttls-not-offered': 'TLS is verplicht en de mailserver biedt geen STARTTLS aan',
   'starttls-refused': 'TLS is verplicht en de mailserver weigerde STARTTLS',
   'tls-handshake-failed': 'de TLS-handshake mislukte',
+  'tls-too-weak':
+    'TLS is vereist en wat met de mailserver is afgesproken, is onvoldoende volgens de richtlijnen van het NCSC',
   'tls-injection': 'iemand heeft onversleutelde tekst tussen STARTTLS en de handshake gevoegd',
   'greeting-refused-before-tls': 'de mailserver wees ons af voordat TLS was bewezen, daarom telt wat hij zegt niet',
 

@@ -389,6 +389,12 @@ export const REASONS = {
     whose: 'recipient',
     rfc: 'RFC 7672 §2.2',
   },
+  'tls-too-weak': {
+    status: '4.7.5',
+    says: 'TLS is required and what was negotiated is insufficient after the guidelines of the NCSC',
+    whose: 'recipient',
+    rfc: 'RFC 9325 §4.1',
+  },
   'tls-injection': {
     status: '4.7.5',
     says: 'somebody put plaintext between STARTTLS and the handshake',

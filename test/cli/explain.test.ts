@@ -76,7 +76,7 @@ describe('what scripts get', () => {
             verdict: 'authenticated',
             record,
             depth: 0,
-            tls: { version: 'TLSv1.3', cipher: expect.any(String), group: 'X25519MLKEM768' },
+            tls: { version: 'TLSv1.3', cipher: expect.any(String), group: 'X25519MLKEM768', grade: 'sufficient' },
             code: 'dane-ee',
             reason: expect.any(String),
           },

@@ -112,7 +112,7 @@ test('NODE-08 CONN-12 with anonymous suites, offered by force, there is no certi
   expect(takeChain(socket)).toEqual([]);
 });
 
-test('TLS-05 NODE-08 the shared context offers TLS 1.2 and 1.3, X25519MLKEM768 first, and no anonymous suite', async () => {
+test('TLS-05 TLS-10 NODE-08 the shared context offers TLS 1.2 and 1.3, X25519MLKEM768 first, and no anonymous suite', async () => {
   const hello = await new Promise<Buffer>((resolve) => {
     const server = createTcp((peer) =>
       peer.once('data', (chunk) => {
@@ -131,7 +131,8 @@ test('TLS-05 NODE-08 the shared context offers TLS 1.2 and 1.3, X25519MLKEM768 f
   });
   const { suites, versions: offered, groups, extensions } = parseClientHello(hello);
   expect(offered).toEqual([0x0304, 0x0303]);
-  expect(groups[0]).toBe(0x11ec);
+  // X25519MLKEM768, then X25519 and P-256 before all others (IANA, TLS Supported Groups).
+  expect(groups.slice(0, 3)).toEqual([0x11ec, 0x1d, 0x17]);
   // DH_anon and ECDH_anon suites (RFC 4346, RFC 4492).
   expect(
     suites.filter((suite) =>

@@ -5,14 +5,34 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import { describe, expect, test } from 'vitest';
+import { pinOf } from '../../lab/certificates.ts';
 import { dial } from '../../src/deliver/connect.ts';
 import { createDeliverer } from '../../src/deliver/deliverer.ts';
 import { DEFAULT_TIMEOUTS } from '../../src/deliver/timeouts.ts';
+import type { CertificateVerdict } from '../../src/model/delivery.ts';
 import type { StoredBody } from '../../src/model/message.ts';
+import { gradeTls } from '../../src/policy/tls-grade.ts';
 import { judgeNames } from '../../src/policy/webpki.ts';
+import { spkiPin } from '../../src/shared/spki.ts';
+import { keys, leaf, pem } from '../policy/dane/pki.ts';
 import type { HostOptions } from '../support/smtp-host.ts';
 import { startSmtpHost } from '../support/smtp-host.ts';
-import { dane, encrypt, judge, MESSAGE, may, other, own, quiet, recordFor, scene, soon, tls, told } from './scene.ts';
+import {
+  dane,
+  encrypt,
+  judge,
+  MESSAGE,
+  may,
+  other,
+  own,
+  type Policy,
+  quiet,
+  recordFor,
+  scene,
+  soon,
+  tls,
+  told,
+} from './scene.ts';
 
 const wrongCertificate = { tls: { key: other.key, cert: other.chain } };
 /** A fatal alert as a server sends it in answer to a ClientHello. */
@@ -27,7 +47,7 @@ test('CONN-01 TLS-01 a certificate that matches: delivered, authenticated, with 
     verdict: 'authenticated',
     record: '3 1 1 …',
     depth: 0,
-    tls: { version: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', group: 'X25519MLKEM768' },
+    tls: { version: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', group: 'X25519MLKEM768', grade: 'sufficient' },
     code: 'dane-ee',
     reason: 'the key matches',
   });
@@ -112,6 +132,93 @@ describe('where TLS is demanded nothing goes out otherwise', () => {
   });
 });
 
+/** An RSA key, which the suites without forward secrecy need. */
+const weakLeaf = leaf('mx.example.test', null, { keys: keys('policies', 'rsa') });
+const rsa = {
+  key: weakLeaf.keys.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+  cert: pem('CERTIFICATE', weakLeaf.der),
+};
+const MATCHES: CertificateVerdict = {
+  verdict: 'authenticated',
+  code: 'dane-ee',
+  record: '3 1 1 …',
+  depth: 0,
+  detail: 'the key matches',
+};
+
+describe('TLS that is insufficient', () => {
+  const only = (ciphers: string): HostOptions => ({ tls: { ...tls, maxVersion: 'TLSv1.2', ciphers } });
+  const static_ = {
+    tls: { key: rsa.key, cert: rsa.cert, maxVersion: 'TLSv1.2', ciphers: 'AES256-GCM-SHA384' },
+  } as const;
+  const small = { tls: { key: rsa.key, cert: rsa.cert, ecdhCurve: 'ffdhe2048' } } as const;
+  const WEAK: readonly [string, HostOptions, string][] = [
+    ['CBC with SHA-1', only('ECDHE-ECDSA-AES256-SHA'), 'the hash SHA1'],
+    ['RSA key exchange', static_, 'key exchange by RSA'],
+    ['a finite field of 2048 bits', small, 'key exchange in ffdhe2048'],
+  ];
+  const strict: readonly Policy[] = [
+    encrypt,
+    { kind: 'pin', code: 'rule-pin', sni: null, pins: [pinOf(own), String(spkiPin(weakLeaf.der))], dane: null },
+    dane,
+  ];
+
+  test.each(WEAK)('TLS-09 %s: nothing goes where TLS is demanded', async (_, host, why) => {
+    for (const policy of strict) {
+      const at = await scene({ host, policy, deliverer: { judge: () => MATCHES } });
+      const visit = await at.deliver();
+      expect(visit).toMatchObject({
+        kind: 'useless',
+        trouble: { code: 'tls-too-weak', detail: expect.stringContaining(why) },
+        connection: { verdict: 'failed', tls: { grade: 'insufficient' } },
+      });
+      expect(at.host.conversations).toHaveLength(1);
+      expect(at.host.story).not.toMatch(/MAIL|DATA/);
+    }
+  });
+
+  test.each(WEAK)('TLS-09 %s: better than nothing where TLS is not demanded, and told', async (_, host) => {
+    const at = await scene({ host, policy: may });
+    const visit = await at.deliver();
+    expect(told(visit)).toBe('delivered 2.0.0 remote-accepted');
+    expect(visit.connection).toMatchObject({ verdict: 'encrypted', tls: { grade: 'insufficient' } });
+    expect(at.host.messages).toMatchObject([{ underTls: true }]);
+  });
+
+  test('TLS-09 what is to be phased out still does', async () => {
+    for (const ciphers of ['ECDHE-ECDSA-AES128-SHA256', 'ECDHE-ECDSA-AES256-SHA384']) {
+      const { deliver } = await scene({ host: only(ciphers) });
+      expect((await deliver()).connection).toMatchObject({ verdict: 'authenticated', tls: { grade: 'phase-out' } });
+    }
+  });
+
+  test('TLS-09 while failures are only reported, that is one of them; an exception lets no such TLS through', async () => {
+    const [, host] = WEAK[0] ?? expect.unreachable();
+    const grant = { kind: 'report', until: 4_102_444_800_000 } as const;
+    const report = { kind: 'report', code: 'rule-report', sni: null, strict: dane, enough: [may], grant } as const;
+    const { deliver } = await scene({ host, policy: report });
+    expect((await deliver()).connection).toMatchObject({
+      code: 'report-encrypted',
+      overlooked: { code: 'tls-too-weak' },
+    });
+    const enough = [encrypt] as const;
+    const granted = { ...grant, kind: 'exception', id: 'E1', owner: 'o', reason: 'r', pins: [] } as const;
+    const except = { kind: 'except', code: 'rule-exception', sni: null, strict: dane, enough, grant: granted } as const;
+    const at = await scene({ host, policy: except });
+    expect(told(await at.deliver())).toBe('useless tls-too-weak');
+  });
+});
+
+test('TLS-10 a host with no group but P-256 is reached, though post-quantum groups are offered first', async () => {
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const { deliver } = await scene({ host: { tls: { ...tls, maxVersion, ecdhCurve: 'P-256' } } });
+    expect((await deliver()).connection).toMatchObject({
+      verdict: 'authenticated',
+      tls: { version: maxVersion, group: 'prime256v1', grade: 'sufficient' },
+    });
+  }
+});
+
 test('CONN-12 TLS without a certificate proves nothing, and the judge is not even asked', async () => {
   // Such a suite is never offered; should one slip in, the proof must still fail.
   const anonymous = { ciphers: 'aNULL:@SECLEVEL=0', maxVersion: 'TLSv1.2' } as const;
@@ -120,6 +227,7 @@ test('CONN-12 TLS without a certificate proves nothing, and the judge is not eve
     hostname: 'relay.example.nl',
     judge: () => ({ verdict: 'authenticated', code: 'dane-ee', record: null, depth: null, detail: '' }),
     judgeNames,
+    grade: gradeTls,
     trustingContext: () => createSecureContext(anonymous),
     timeouts: DEFAULT_TIMEOUTS,
     localAddress: undefined,
@@ -391,6 +499,7 @@ test('CONN-15 NODE-04 sessions are never resumed: every connection shows its cer
       return judge(chain, policy);
     },
     judgeNames,
+    grade: gradeTls,
     log: quiet,
   });
   const mx = { name: 'mx.example.test', preference: 10, unusable: null };

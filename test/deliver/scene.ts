@@ -8,6 +8,7 @@ import type { Outcome, Visit, VisitRequest } from '../../src/model/delivery.ts';
 import type { Logger } from '../../src/model/events.ts';
 import type { Batch, Envelope, QueuedRecipient } from '../../src/model/message.ts';
 import type { TlsaRecord } from '../../src/model/tls-policy.ts';
+import { gradeTls } from '../../src/policy/tls-grade.ts';
 import { judgeNames } from '../../src/policy/webpki.ts';
 import { type HostOptions, type SmtpHost, startSmtpHost } from '../support/smtp-host.ts';
 
@@ -83,6 +84,7 @@ export async function scene(changes: Changes = {}): Promise<Scene> {
     openBody: async () => ({ kind: 'memory', bytes: message }),
     judge,
     judgeNames,
+    grade: gradeTls,
     log: quiet,
     ...changes.deliverer,
   });

@@ -1,6 +1,7 @@
 /** A certificate in the few facts that people compare: whose it is, until when, and the digests that go into DNS. */
 import { createHash } from 'node:crypto';
 import type { CertificateSummary } from '../../model/delivery.ts';
+import { gradeCertificate } from '../tls-grade.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
 import { readDetails } from './details.ts';
 import { quoteAll } from './hints.ts';
@@ -23,5 +24,6 @@ function summaryOf(certificate: Certificate): CertificateSummary {
     notAfter: date(details.notAfter),
     certificateSha256: createHash('sha256').update(certificate.raw).digest('hex'),
     keySha256: createHash('sha256').update(certificate.spki).digest('hex'),
+    grades: gradeCertificate(certificate.raw),
   };
 }

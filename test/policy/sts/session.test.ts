@@ -67,7 +67,7 @@ function endOf({
   dialled = true,
   policy = free,
 }: Day): SessionEnd {
-  const tls = certificate === null ? null : { version: 'TLSv1.3', cipher: 'X', group: null };
+  const tls = certificate === null ? null : { version: 'TLSv1.3', cipher: 'X', group: null, grade: 'good' as const };
   const connection = {
     address: '192.0.2.1',
     verdict: 'authenticated',

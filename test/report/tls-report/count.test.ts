@@ -57,6 +57,7 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
   'our own affair': [
     'resolver-untrusted',
     'requiretls-not-proven',
+    'tls-too-weak',
     'dkim-key-unusable',
     'dkim-key-unpublished',
     'pin-mismatch',
