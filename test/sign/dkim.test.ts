@@ -145,6 +145,26 @@ describe('the signature itself', () => {
     expect(Math.max(...text.split('\r\n').map((line) => line.length))).toBeLessThanOrEqual(78);
   });
 
+  test('DKIM-04 exactly these fields are covered: identity once more than they are there, others where they are there', async () => {
+    const identity =
+      'From Sender Reply-To To Cc Subject Date Message-ID In-Reply-To References MIME-Version Content-Type Content-Transfer-Encoding';
+    const besides =
+      'Resent-Date Resent-From Resent-Sender Resent-To Resent-Cc Resent-Message-ID List-Id List-Help List-Unsubscribe ' +
+      'List-Unsubscribe-Post List-Subscribe List-Post List-Owner List-Archive Content-ID Content-Description ' +
+      'Content-Language Content-Disposition Auto-Submitted TLS-Report-Domain TLS-Report-Submitter TLS-Required';
+    const covered = async (names: string): Promise<readonly string[]> => {
+      const fields = names.split(' ').map((name) => `${name}: ${name === 'From' ? 'a@example.nl' : 'x'}\r\n`);
+      const result = await sign(utf8(`${fields.join('')}\r\nHello.\r\n`));
+      const text = result.kind === 'signed' ? result.header.toString('ascii').replace(/\s/g, '') : '';
+      return (/;h=([^;]*)/.exec(text)?.[1] ?? '').split(':').sort();
+    };
+    const lower = (names: string): readonly string[] => names.toLowerCase().split(' ');
+    const passedOver = 'Received Return-Path DKIM-Signature Authentication-Results ARC-Seal X-Spam';
+    expect(await covered(`From ${passedOver}`)).toEqual([...lower(identity), 'from'].sort());
+    const all = [...lower(identity), ...lower(identity), ...lower(besides)];
+    expect(await covered(`${identity} ${besides} ${passedOver}`)).toEqual(all.sort());
+  });
+
   test('DKIM-04 a long domain and a long selector still make lines that everybody takes', async () => {
     const domain = `${'a'.repeat(60)}.${'b'.repeat(60)}.${'c'.repeat(60)}.nl`;
     const [key] = KEYS;
