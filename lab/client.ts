@@ -26,6 +26,8 @@ export interface Letter {
   readonly recipients: readonly string[];
   /** The whole message with CRLF line ends, header and body. */
   readonly content: Buffer | string;
+  /** Asks for TLS all the way (RFC 8689); the relay takes that under TLS only. */
+  readonly requireTls?: boolean;
 }
 
 /** Reply of the relay to one message, with what it says about where it is kept. */
@@ -75,8 +77,9 @@ export async function submit({ address, port }: Omit<Relay, 'pin'>, letter: Lett
   }
 }
 
-async function hand(say: Say, { sender, recipients, content }: Letter): Promise<string> {
-  await say(`MAIL FROM:<${sender}>${isSevenBit(content) ? '' : ' BODY=8BITMIME'}`);
+async function hand(say: Say, { sender, recipients, content, requireTls }: Letter): Promise<string> {
+  const parameters = `${isSevenBit(content) ? '' : ' BODY=8BITMIME'}${requireTls ? ' REQUIRETLS' : ''}`;
+  await say(`MAIL FROM:<${sender}>${parameters}`);
   for (const recipient of recipients) await say(`RCPT TO:<${recipient}>`);
   await say('DATA');
   const reply = await say(`${stuffed(content)}.`, 'latin1');

@@ -5,7 +5,7 @@
  * and keeps every octet as it came. That nobody dialled it is as much a fact to record as that mail arrived.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
+import { createSecureContext, type SecureContext, type SecureContextOptions, TLSSocket } from 'node:tls';
 import type { Identity } from './certificates.ts';
 
 /** How a host can behave. */
@@ -28,6 +28,12 @@ export const MOODS = [
   'disk-full',
   /** Does not offer 8BITMIME or SMTPUTF8. */
   'seven-bit',
+  /** Speaks no better than TLS 1.2 with CBC and SHA-1. */
+  'weak-cipher',
+  /** Speaks no better than TLS 1.1. */
+  'old-tls',
+  /** Offers REQUIRETLS under TLS (RFC 8689). */
+  'requiretls',
   /** Nobody listens. */
   'down',
 ] as const;
@@ -106,7 +112,7 @@ const MESSAGE_AT_MOST = 64 * 1024 * 1024;
 export async function startHost(options: HostOptions): Promise<MailHost> {
   const { name, address, onMoment = () => undefined } = options;
   let { mood, identity } = options;
-  let context = contextOf(identity);
+  let context = contextOf(identity, mood);
   const mailbox: Mail[] = [];
   const contacts: Contact[] = [];
   const sockets = new Set<Socket>();
@@ -140,6 +146,7 @@ export async function startHost(options: HostOptions): Promise<MailHost> {
     mood: () => mood,
     setMood: async (next) => {
       mood = next;
+      context = contextOf(identity, next);
       disconnect();
       if (next === 'down') await close();
       else if (!server.listening) await listen(server, address, port);
@@ -147,7 +154,7 @@ export async function startHost(options: HostOptions): Promise<MailHost> {
     identity: () => identity,
     setIdentity: (next) => {
       identity = next;
-      context = contextOf(next);
+      context = contextOf(next, mood);
       disconnect();
     },
     mailbox: () => mailbox,
@@ -269,6 +276,7 @@ function converse(plain: Socket, conversation: Conversation): void {
     const words = [name, 'PIPELINING', 'SIZE 52428800', 'ENHANCEDSTATUSCODES'];
     if (mood !== 'seven-bit') words.push('8BITMIME', 'SMTPUTF8');
     if (mood !== 'no-starttls' && !(socket instanceof TLSSocket)) words.push('STARTTLS');
+    if (mood === 'requiretls' && socket instanceof TLSSocket) words.push('REQUIRETLS');
     return words.map((word, index) => `250${index === words.length - 1 ? ' ' : '-'}${word}`);
   };
 
@@ -334,9 +342,15 @@ function tlsOf(socket: Socket | TLSSocket): Mail['tls'] {
   };
 }
 
-function contextOf({ chain, key }: Identity): SecureContext {
-  return createSecureContext({ cert: chain, key });
+function contextOf({ chain, key }: Identity, mood: Mood): SecureContext {
+  return createSecureContext({ cert: chain, key, ...PROTECTION[mood] });
 }
+
+const PROTECTION: Readonly<Partial<Record<Mood, SecureContextOptions>>> = {
+  'weak-cipher': { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES256-SHA' },
+  // Below that version OpenSSL signs with SHA-1, which its level 0 alone allows.
+  'old-tls': { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' },
+};
 
 function listen(server: Server, address: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {

@@ -205,6 +205,25 @@ export const WORLD: readonly Destination[] = [
     { tlsaForged: true, dialled: false },
   ),
   delivered(
+    'requiretls.test',
+    {
+      tells: 'TLSA 3 1 1, and its host offers REQUIRETLS',
+      because: 'the host presents exactly that key; a message that demands TLS all the way may go there too',
+    },
+    'dane-ee',
+    'authenticated',
+    { mood: 'requiretls' },
+  ),
+  waits(
+    'weak-tls.test',
+    {
+      tells: 'TLSA 3 1 1, and its host can do no better than TLS 1.2 with CBC and SHA-1',
+      because: 'TLSA is a promise of TLS, and this is insufficient after the guidelines of the NCSC',
+    },
+    'tls-too-weak',
+    { mood: 'weak-cipher' },
+  ),
+  delivered(
     'no-tlsa.test',
     {
       tells: 'no TLSA; its host offers STARTTLS',

@@ -101,7 +101,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
     const { policy } = plan;
     if (policy.kind === 'skip') {
       tell({ plan, dialled: null, trouble: policy.trouble });
-      note(heeding(batch, destination, policy.trouble), factsOf(plan, null));
+      note(heeding(batch.envelope.sender, destination, policy.trouble), factsOf(plan, null));
       continue;
     }
     for (const address of addressesOf(plan)) {
@@ -113,7 +113,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
       if (visit.opened) tell({ plan, dialled: { ...visit, opened: visit.opened }, trouble: null });
       const facts = { ...factsOf(plan, visit.connection), ...parcel.facts };
       if (visit.kind === 'settled') return visit.outcomes.map((outcome) => withFacts(outcome, visit.connection, facts));
-      const trouble = heeding(batch, destination, { host: host.name, address, ...visit.trouble });
+      const trouble = heeding(batch.envelope.sender, destination, { host: host.name, address, ...visit.trouble });
       // Our own limit, not a fault of the host: those after it are not asked to step in.
       if (trouble.code === 'host-busy') return forEveryone(batch, trouble, facts);
       note(trouble, facts);
@@ -205,8 +205,10 @@ function rank(code: ReasonCode): number {
 /**
  * What keeps a message from a host, with what its sender asked of TLS. Who demands it hears at once that there is none to
  * be had (RFC 8689 §4.2.1); a notice waits, since nobody would hear of it. Who waives it hears why that did not count.
+ *
+ * @param sender empty for a notice
  */
-function heeding({ envelope }: Batch, { wish, rule }: Destination, trouble: Trouble): Trouble {
+export function heeding(sender: string, { wish, rule }: Destination, trouble: Trouble): Trouble {
   const { code, detail } = trouble;
   if (wish === 'overruled') {
     const words = `the message says TLS-Required: No, and ${rule ? `the rule "${rule.text}"` : 'a rule'} demands TLS`;
@@ -215,7 +217,7 @@ function heeding({ envelope }: Batch, { wish, rule }: Destination, trouble: Trou
   const askedLater = /^4/.test(trouble.reply ?? '');
   if (wish !== 'required' || !(NOT_PROVEN.has(code) || code.startsWith('requiretls-')) || askedLater) return trouble;
   const { status: _, ...rest } = trouble;
-  const waits = envelope.sender === '' ? { status: '4.7.10' } : {};
+  const waits = sender === '' ? { status: '4.7.10' } : {};
   if (code.startsWith('requiretls-')) return { ...rest, ...waits };
   const seen = `${code}${detail === '' ? '' : `: ${detail}`}`;
   return { ...rest, ...waits, code: 'requiretls-not-proven', detail: seen };

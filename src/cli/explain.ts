@@ -5,12 +5,13 @@
 import { Command } from 'commander';
 import type { CertificateSummary, ConnectionFacts, VisitRequest } from '../model/delivery.ts';
 import type { Dnssec, ExtendedError } from '../model/dns.ts';
+import type { TlsWish } from '../model/message.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import type { MxFacts, Trouble } from '../model/route.ts';
 import type { StsFindings } from '../model/sts.ts';
-import type { HostPlan, JudgedRecord, Ruling, TlsPolicy } from '../model/tls-policy.ts';
+import { forWish, type HostPlan, type JudgedRecord, type Ruling, type TlsPolicy } from '../model/tls-policy.ts';
 import { verdictOf } from '../model/verdict.ts';
-import { addressesOf, findWay, type Lookups, mostTelling, planHost } from '../relay.ts';
+import { addressesOf, findWay, heeding, type Lookups, mostTelling, planHost } from '../relay.ts';
 import { domainOf, literalAddress, toDomain } from '../shared/domain-name.ts';
 import { inWords } from './explain-words.ts';
 
@@ -18,6 +19,8 @@ import { inWords } from './explain-words.ts';
 export type Dial = (request: Omit<VisitRequest, 'batch'>) => Promise<{
   readonly connection: ConnectionFacts;
   readonly trouble: Trouble | null;
+  /** `PIPELINING`, `SIZE 10240000`: what the host offers where mail would be sent. */
+  readonly extensions: readonly string[];
   /** The certificates as sent; null for one that cannot be read. */
   readonly chain: readonly (CertificateSummary | null)[];
 }>;
@@ -98,9 +101,17 @@ export type ExplainedConnection = ConnectionFacts & { readonly chain: readonly (
 
 const NO_RULE: Ruling = { file: null, line: null, text: 'no rule fits, so it is tls: dane' };
 
-/** @param dial null to leave the hosts alone and take it that they do what is asked of them */
-export async function explain(domain: string, lookups: Lookups, dial: Dial | null): Promise<Explanation> {
-  const destination = lookups.destination(domain);
+/**
+ * @param dial null to leave the hosts alone and take it that they do what is asked of them
+ * @param wish what the message would ask of TLS
+ */
+export async function explain(
+  domain: string,
+  lookups: Lookups,
+  dial: Dial | null,
+  wish: TlsWish = 'default',
+): Promise<Explanation> {
+  const destination = forWish(lookups.destination(domain), wish);
   const rule = destination.rule ?? NO_RULE;
   const way = await findWay(destination, lookups);
   if (way.kind === 'dead-end') return { domain, rule, mx: way.mx, sts: null, hosts: [], ...ending(way.trouble) };
@@ -119,10 +130,16 @@ export async function explain(domain: string, lookups: Lookups, dial: Dial | nul
     const { nextHop } = destination;
     let last: Awaited<ReturnType<Dial>> | null = null;
     for (const address of addressesOf(plan)) {
-      last = dial && (await dial({ nextHop, host: plan.host, address, port: nextHop.port, policy }));
+      last = dial && wanting(await dial({ nextHop, host: plan.host, address, port: nextHop.port, policy }));
       if (last?.trouble === null) break;
     }
     return last;
+  }
+
+  /** REQUIRETLS must be offered where the message demands it. */
+  function wanting(tried: Awaited<ReturnType<Dial>>): Awaited<ReturnType<Dial>> {
+    if (tried.trouble || wish !== 'required' || tried.extensions.includes('REQUIRETLS')) return tried;
+    return { ...tried, trouble: { code: 'requiretls-not-offered', detail: '' } };
   }
 
   const hosts = seen.map(({ plan, tried }) => describe(plan, tried && { ...tried.connection, chain: tried.chain }));
@@ -133,8 +150,12 @@ export async function explain(domain: string, lookups: Lookups, dial: Dial | nul
     if (plan.policy.kind === 'skip') return [plan.policy.trouble];
     return tried?.trouble ? [{ host: plan.host.name, ...tried.trouble }] : [];
   });
-  return { domain, rule, mx: way.mx, sts, hosts, ...ending(mostTelling(troubles)) };
+  const told = troubles.map((trouble) => heeding(SOMEBODY, destination, trouble));
+  return { domain, rule, mx: way.mx, sts, hosts, ...ending(mostTelling(told)) };
 }
+
+/** A sender who is no null sender. */
+const SOMEBODY = 'somebody';
 
 function describeSts(sts: StsFindings, now: number): ExplainedSts {
   const { domain, failure } = sts;
@@ -230,6 +251,7 @@ export interface ExplainOptions {
   readonly resolver?: string;
   readonly port?: string;
   readonly connect?: boolean;
+  readonly requireTls?: boolean;
   readonly json?: boolean;
 }
 
@@ -251,6 +273,7 @@ export function explainCommand(open: OpenExplainer): Command {
     .description('say what delivery to a domain would do, and why')
     .argument('<domain|address>', 'recipient domain, mail address, or [address literal]')
     .option('--connect', 'also dial the hosts, do STARTTLS and judge the certificates; no mail is sent')
+    .option('--require-tls', 'for a message that demands TLS all the way (REQUIRETLS)')
     .option('--resolver <ip:port>', 'validating resolver on this machine, instead of the configured one')
     .option('--port <number>', 'port of the mail hosts, instead of the configured one')
     .option('--config <file>', 'configuration file')
@@ -266,7 +289,12 @@ export function explainCommand(open: OpenExplainer): Command {
         return;
       }
       try {
-        const answer = await explain(domain, explainer.lookups, options.connect ? explainer.dial : null);
+        const answer = await explain(
+          domain,
+          explainer.lookups,
+          options.connect ? explainer.dial : null,
+          options.requireTls ? 'required' : 'default',
+        );
         const full: FullExplanation = { ...answer, lookups: explainer.asked() };
         const colour = process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined;
         process.stdout.write(options.json ? `${JSON.stringify(full, null, 2)}\n` : inWords(full, colour));
