@@ -97,8 +97,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   let claiming: Promise<void> = Promise.resolve();
 
   const wake = (): void => {
+    if (woken) return;
     woken = true;
-    sleep.abort();
+    // With a reason, or an error with its stack would be made for each.
+    sleep.abort('woken');
   };
 
   const pause = async (ms: number): Promise<void> => {
