@@ -4,6 +4,7 @@
  * What is known of it is what an operator would know: its exit status, its log, its certificate file.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -66,6 +67,8 @@ export interface RelayOptions {
   readonly by?: readonly string[];
 }
 
+const START_ATTEMPTS = 3;
+
 /** Resolves once the relay answers on its port. Rejects with what it printed when it ends before that. */
 export async function startRelay({ lab, dir, config = {}, env = {}, by = [] }: RelayOptions): Promise<RunningRelay> {
   await mkdir(dir, { recursive: true });
@@ -80,25 +83,32 @@ export async function startRelay({ lab, dir, config = {}, env = {}, by = [] }: R
   await writeFile(client.keyFile, client.key, { mode: 0o600 });
 
   const address = '127.0.0.1';
-  const port = await freePort();
   const certificate = join(dir, 'relay.pem');
   const file = join(dir, 'relay.yaml');
-  const settings = {
-    hostname: 'relay.office.test',
-    state: join(dir, 'state'),
-    listen: [{ address, port, tls: 'starttls' }],
-    certificate: { cert: certificate, key: join(dir, 'relay.key') },
-    clients: [{ name: 'legacy', networks: ['127.0.0.0/8'], pins: [pinOf(own)], tls: 'required' }],
-    resolver: lab.resolver,
-    delivery: { port: lab.port, ...(lab.web && { ca: lab.web.ca, mtaStsPort: lab.web.port }) },
-    queue: { retry: ['2s', '1h'] },
-    workers: 1,
-    admin: { listen: `127.0.0.1:${await freePort()}` },
-    ...config,
-  };
-  // JSON is YAML too.
-  await writeFile(file, `${JSON.stringify(settings, null, 2)}\n`);
-  return runRelay({ dir, address, port, config: file, certificate, client, env, by });
+  for (let attempt = 1; ; attempt++) {
+    const port = await freePort();
+    const settings = {
+      hostname: 'relay.office.test',
+      state: join(dir, 'state'),
+      listen: [{ address, port, tls: 'starttls' }],
+      certificate: { cert: certificate, key: join(dir, 'relay.key') },
+      clients: [{ name: 'legacy', networks: ['127.0.0.0/8'], pins: [pinOf(own)], tls: 'required' }],
+      resolver: lab.resolver,
+      delivery: { port: lab.port, ...(lab.web && { ca: lab.web.ca, mtaStsPort: lab.web.port }) },
+      queue: { retry: ['2s', '1h'] },
+      workers: 1,
+      admin: { listen: `127.0.0.1:${await freePort()}` },
+      ...config,
+    };
+    // JSON is YAML too.
+    await writeFile(file, `${JSON.stringify(settings, null, 2)}\n`);
+    try {
+      return await runRelay({ dir, address, port, config: file, certificate, client, env, by });
+    } catch (error) {
+      // Somebody else took a port between our look at it and the relay.
+      if (attempt >= START_ATTEMPTS || !/EADDRINUSE/.test(String(error))) throw error;
+    }
+  }
 }
 
 interface Prepared extends Pick<RunningRelay, 'address' | 'port' | 'config' | 'certificate' | 'client'> {
@@ -108,7 +118,7 @@ interface Prepared extends Pick<RunningRelay, 'address' | 'port' | 'config' | 'c
 }
 
 async function runRelay(prepared: Prepared): Promise<RunningRelay> {
-  const { dir, address, port, config, certificate, env, by } = prepared;
+  const { dir, config, certificate, env, by } = prepared;
   // setpriv turns into the relay itself, which is then told to stop when we die, however we die.
   const words = ['--pdeathsig', 'TERM', ...by, LAUNCHER, 'run', '--config', config];
   const child = spawn('setpriv', words, {
@@ -126,7 +136,7 @@ async function runRelay(prepared: Prepared): Promise<RunningRelay> {
     return status;
   };
   try {
-    await untilListening(address, port, journal);
+    await untilListening(prepared, journal);
   } catch (error) {
     await stop();
     throw error;
@@ -238,9 +248,10 @@ function eventIn(line: string): LogEvent | null {
   }
 }
 
-async function untilListening(address: string, port: number, journal: Journal): Promise<void> {
+/** Its certificate is there before it listens: without one, somebody else answers on the port. */
+async function untilListening({ address, port, certificate }: Prepared, journal: Journal): Promise<void> {
   const deadline = Date.now() + 60_000;
-  while (!(await answers(address, port))) {
+  while (!existsSync(certificate) || !(await answers(address, port))) {
     if (journal.ended()) throw new Error(`the relay did not start:\n${journal.output()}`);
     if (Date.now() > deadline) throw new Error(`the relay does not listen on ${address}:${port}:\n${journal.output()}`);
     await new Promise((resolve) => setTimeout(resolve, 50));

@@ -1,7 +1,7 @@
 /**
  * The ports of a relay with several workers. Connections are accepted here and given to the workers by turns: long
  * conversations of a few clients are the rule, and what the kernel does among processes that accept on one socket was
- * measured at 15 to 5 (docs/decisions/0005). Nothing of what a client says is read here.
+ * measured at 15 to 5 (docs/decisions/0007). Nothing of what a client says is read here.
  */
 import type { ChildProcess } from 'node:child_process';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';

@@ -303,7 +303,7 @@ const delivery = z
         'What to do with a mail host that has TLSA records while the MX record that names it is not signed. dane: it must ' +
         'match them. encrypt: it must do TLS. may: TLS if offered (RFC 7672 §2.2.1).',
     }),
-    connections: key(number(1, 10_000).prefault(200), { says: 'Connections to all mail hosts together, at most.' }),
+    connections: key(number(1, 10_000).prefault(500), { says: 'Connections to all mail hosts together, at most.' }),
     connectionsPerHost: key(number(1, 1_000).prefault(20), {
       says: 'Connections to one mail host at the same time, at most.',
     }),

@@ -42,7 +42,7 @@ describe('without a configuration', () => {
         mtaStsPort: 443,
         minimum: 'may',
         reportUntil: null,
-        connections: 200,
+        connections: 500,
         connectionsPerHost: 20,
         messagesPerConnection: 100,
         connectTimeout: 30_000,

@@ -135,7 +135,7 @@ describe('what the image starts', () => {
           { timeout: 30_000, interval: 200 },
         )
         .toBe('healthy');
-      await expect(stat(join(state, 'relay.pem'))).resolves.toBeDefined();
+      await expect.poll(() => stat(join(state, 'relay.pem')).catch(() => null), { timeout: 30_000 }).not.toBeNull();
     } finally {
       child.kill('SIGTERM');
     }
