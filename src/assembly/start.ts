@@ -3,6 +3,7 @@
  * listens to signals and commands, and answers to monitoring, is run.ts.
  */
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import type { Config, Listener } from '../config/config.ts';
 import type { Deliverer } from '../deliver/deliverer.ts';
@@ -105,8 +106,11 @@ export async function openNode(
     queued: () => store.count(clock.now()),
   });
   const openBody = async (messageId: string): Promise<StoredBody> => {
-    const bytes = worker.octetsOf(messageId);
-    return bytes ? { kind: 'memory', bytes } : store.openBody(messageId);
+    const blocks = worker.octetsOf(messageId);
+    if (!blocks) return store.openBody(messageId);
+    const [bytes] = blocks;
+    if (bytes && blocks.length === 1) return { kind: 'memory', bytes };
+    return { kind: 'stream', stream: Readable.from(blocks, { objectMode: false }) };
   };
   const signing = await openSigning(config, openBody, log, parts);
   const { canSign } = signing;

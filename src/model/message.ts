@@ -49,8 +49,8 @@ export type Body =
       readonly path: string;
       /** SHA-256 of what was written; the store reads the file when it is not told. */
       readonly sha256?: Uint8Array;
-      /** The same octets, where they are in memory still. */
-      readonly bytes?: Buffer;
+      /** The same octets, in blocks as they came, where they are in memory still. */
+      readonly blocks?: readonly Buffer[];
     };
 
 /** Octets of an accepted message on their way out: in one piece where they are in memory anyway, else as they are read. */

@@ -18,8 +18,8 @@ export interface Fresh {
   /** Keeps the octets of an accepted message until the last of its claims is `done`. */
   readonly enter: (message: NewMessage, claims: readonly Claim[]) => void;
   readonly done: (claim: Claim) => void;
-  /** Octets of a message that are in memory; null when they are not. */
-  readonly octetsOf: (messageId: string) => Buffer | null;
+  /** Octets of a message that are in memory, in blocks; null when they are not. */
+  readonly octetsOf: (messageId: string) => readonly Buffer[] | null;
 
   /** Lets a claim wait for its turn. */
   readonly queue: (claim: Claim) => void;
@@ -37,7 +37,10 @@ const MESSAGES = 1_000;
 const OCTETS = 16 * 1024 * 1024;
 
 export function createFresh(): Fresh {
-  const bodies = new Map<string, { readonly octets: Buffer | null; claims: number }>();
+  const bodies = new Map<
+    string,
+    { readonly blocks: readonly Buffer[] | null; readonly size: number; claims: number }
+  >();
   const queues = new Map<string, Claim[]>();
   /** Messages on their way in whose octets stay in their file alone. */
   const unkept = new Set<string>();
@@ -75,8 +78,9 @@ export function createFresh(): Fresh {
       free(unkept.delete(message.id) ? 0 : sizeOf(message));
       for (const domain of domainsOf(message)) release(domain);
     },
-    enter({ id, body }, claims) {
-      bodies.set(id, { octets: unkept.delete(id) ? null : (body.bytes ?? null), claims: claims.length });
+    enter(message, claims) {
+      const blocks = unkept.delete(message.id) ? null : blocksOf(message);
+      bodies.set(message.id, { blocks, size: blocks ? sizeOf(message) : 0, claims: claims.length });
     },
     done({ batch: { messageId, domain } }) {
       const entry = bodies.get(messageId);
@@ -84,9 +88,9 @@ export function createFresh(): Fresh {
       release(domain);
       if (--entry.claims > 0) return;
       bodies.delete(messageId);
-      free(entry.octets?.length ?? 0);
+      free(entry.size);
     },
-    octetsOf: (messageId) => bodies.get(messageId)?.octets ?? null,
+    octetsOf: (messageId) => bodies.get(messageId)?.blocks ?? null,
 
     queue(claim) {
       const { domain } = claim.batch;
@@ -112,6 +116,10 @@ function domainsOf({ envelope }: NewMessage): readonly string[] {
   return [...new Set(envelope.recipients.map(({ address }) => domainOf(address)))];
 }
 
-function sizeOf({ body }: NewMessage): number {
-  return body.bytes?.length ?? 0;
+function sizeOf(message: NewMessage): number {
+  return blocksOf(message)?.reduce((sum, block) => sum + block.length, 0) ?? 0;
+}
+
+function blocksOf({ body }: NewMessage): readonly Buffer[] | null {
+  return body.kind === 'memory' ? [body.bytes] : (body.blocks ?? null);
 }

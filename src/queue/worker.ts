@@ -45,8 +45,8 @@ export interface QueueWorker {
    * @throws as `Store.accept`
    */
   readonly accept: (message: NewMessage) => Promise<void>;
-  /** Octets of a message that was just accepted; null for all others, which the store has. */
-  readonly octetsOf: (messageId: string) => Buffer | null;
+  /** Octets of a message that was just accepted, in blocks; null for all others, which the store has. */
+  readonly octetsOf: (messageId: string) => readonly Buffer[] | null;
   /** True when no attempt is running. */
   readonly idle: () => boolean;
   /** How many attempts at once, from now on; those that run are not touched. */

@@ -26,6 +26,8 @@ const IN_MEMORY = 32 * 1024 * 1024;
 /** Octets of one message, and of all together, that stay in memory beside their file, for who delivers them at once. */
 const KEPT = 4 * 1024 * 1024;
 const KEPT_IN_ALL = 16 * 1024 * 1024;
+/** Octets of a chunk, on average, for chunks to be kept as they came. */
+const LEAST_ON_AVERAGE = 4 * 1024;
 /** Octets of one message between two looks at how full the disk is. */
 const LOOK_EVERY = 256 * 1024;
 const SUFFIX = '.incoming';
@@ -107,36 +109,37 @@ export class Draft {
     await this.#file?.sync();
     await this.#close();
     const sha256 = (this.#hash ?? createHash('sha256')).digest();
-    const inMemory = this.#kept ? { bytes: Buffer.concat(this.#kept, this.#keptOctets) } : {};
-    return { kind: 'file', path: this.#path, sha256, ...inMemory };
+    return { kind: 'file', path: this.#path, sha256, ...(this.#kept && { blocks: this.#kept }) };
   }
 
   /** Many large messages at once must not take the room that is kept for those that leave. */
   async #toFile(): Promise<void> {
     if (this.#held === 0) return;
-    const octets = Buffer.concat(this.#chunks, this.#held);
+    const octets = this.#held;
+    // Crumbs are put together: each costs more memory than its octets.
+    const crumbs = this.#chunks.length > octets / LEAST_ON_AVERAGE;
+    const chunks = crumbs ? [Buffer.concat(this.#chunks, octets)] : this.#chunks;
     this.#forget();
     if (!this.#file) {
       this.#file = await open(this.#path, 'wx', 0o600);
       this.#hasFile = true;
       this.#hash = createHash('sha256');
     }
-    this.#unlooked -= octets.length;
+    this.#unlooked -= octets;
     if (this.#unlooked < 0) {
-      if (roomOn(this.#path) < octets.length)
-        throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' });
+      if (roomOn(this.#path) < octets) throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' });
       this.#unlooked = LOOK_EVERY;
     }
-    this.#hash?.update(octets);
-    await this.#file.appendFile(octets);
-    this.#alsoKeep(octets);
+    for (const chunk of chunks) this.#hash?.update(chunk);
+    await writeAll(this.#file, chunks, octets);
+    this.#alsoKeep(chunks, octets);
   }
 
-  #alsoKeep(octets: Buffer): void {
+  #alsoKeep(chunks: readonly Buffer[], octets: number): void {
     if (!this.#kept) return;
-    this.#kept.push(octets);
-    this.#keptOctets += octets.length;
-    const hasRoom = this.#keep(octets.length);
+    this.#kept.push(...chunks);
+    this.#keptOctets += octets;
+    const hasRoom = this.#keep(octets);
     if (!hasRoom || this.#keptOctets > KEPT) this.#letGo();
   }
 
@@ -166,4 +169,10 @@ export class Draft {
     this.#file = null;
     await file?.close();
   }
+}
+
+/** Writes the chunks at the end of a file, in one go where the system takes them so. */
+async function writeAll(file: FileHandle, chunks: readonly Buffer[], octets: number): Promise<void> {
+  const { bytesWritten } = await file.writev([...chunks]);
+  if (bytesWritten < octets) await file.appendFile(Buffer.concat(chunks).subarray(bytesWritten));
 }
