@@ -285,7 +285,7 @@ const delivery = z
     minimum: key(choice(['may', 'dane', 'encrypt']).prefault('may'), {
       says:
         'What every rule amounts to at least. dane: no rule switches DANE off. encrypt: mail never leaves in the clear to ' +
-        'anybody, whatever a rule says. TLS reports of this relay itself are the exception (RFC 8460 §3).',
+        'anybody, whatever a rule says, not even the TLS reports that RFC 8460 §3 would send so.',
     }),
     mode: key(choice(['enforce', 'report']).prefault('enforce'), {
       says:
