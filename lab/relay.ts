@@ -4,6 +4,7 @@
  * What is known of it is what an operator would know: its exit status, its log, its certificate file.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
@@ -269,14 +270,27 @@ function answers(host: string, port: number): Promise<boolean> {
   });
 }
 
-/** A port on 127.0.0.1 that nobody uses now. */
-export function freePort(): Promise<number> {
+/**
+ * A port on 127.0.0.1 that nobody uses now. Below those that the system hands out by itself, or a connection of somebody
+ * else could have it before it is listened on.
+ */
+export async function freePort(): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    const port = randomInt(10_000, 32_000);
+    try {
+      return await tryPort(port);
+    } catch (error) {
+      if (attempt >= PORT_ATTEMPTS) throw error;
+    }
+  }
+}
+
+const PORT_ATTEMPTS = 50;
+
+function tryPort(port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const bound = probe.address();
-      probe.close(() => resolve(typeof bound === 'object' && bound ? bound.port : 0));
-    });
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(port)));
   });
 }
