@@ -1,3 +1,4 @@
+/** What only reports at this moment instead of enforcing, told to whoever runs the relay. */
 import type { Config } from '../config/config.ts';
 import { systemClock as clock } from '../shared/clock.ts';
 

@@ -1,3 +1,4 @@
+/** The state of the resolver, said the same way in the log, on the readiness page and by the commands. */
 import type { TrustState } from '../route/trust.ts';
 
 /** What is known of the resolver, in a clause for log and people. */

@@ -1,3 +1,4 @@
+/** From the configuration and the machine to the number of processes. */
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/config.ts';
 
