@@ -66,6 +66,8 @@ interface Remembered {
 
 export function createStsCache({ folder, keeps, now, onTrouble, entriesAtMost = ENTRIES }: CacheOptions): StsCache {
   const memory = new Map<string, Remembered>();
+  /** Writes under way. One after the other for each domain, or the older of two could be renamed last. */
+  const writing = new Map<string, Promise<void>>();
   let octets = 0;
   let parts = 0;
 
@@ -83,6 +85,17 @@ export function createStsCache({ folder, keeps, now, onTrouble, entriesAtMost = 
     }
   }
 
+  function putInTurn(entry: StsEntry): Promise<void> {
+    const { domain } = entry;
+    const turn = (writing.get(domain) ?? Promise.resolve())
+      .then(() => put(entry))
+      .catch(onTrouble)
+      .finally(() => {
+        if (writing.get(domain) === turn) writing.delete(domain);
+      });
+    writing.set(domain, turn);
+    return turn;
+  }
   async function put(entry: StsEntry): Promise<void> {
     const file = fileOf(entry.domain);
     const part = `${file.slice(0, -ENDING.length)}.${process.pid}.${parts++}.part`;
@@ -102,6 +115,7 @@ export function createStsCache({ folder, keeps, now, onTrouble, entriesAtMost = 
     read: async (domain, from) => {
       const known = memory.get(domain);
       if (known && known.until > performance.now() && from !== 'disk') return known.entry;
+      await writing.get(domain);
       const entry = await load(fileOf(domain));
       const stored = entry?.domain === domain ? entry : null;
       // What could not be written is still known here.
@@ -111,12 +125,7 @@ export function createStsCache({ folder, keeps, now, onTrouble, entriesAtMost = 
     },
     write: async (entry) => {
       remember(entry.domain, entry);
-      if (!keeps) return;
-      try {
-        await put(entry);
-      } catch (error) {
-        onTrouble(error);
-      }
+      if (keeps) await putInTurn(entry);
     },
     all: async function* () {
       for (const file of await filesIn(folder, ENDING)) {

@@ -227,6 +227,25 @@ describe('what is kept', () => {
     expect(await find()).toBe('enforce 1');
   });
 
+  test('of writes of one domain that are under way together, the last one stays', async () => {
+    const cache = createStsCache({
+      folder,
+      keeps: true,
+      now: () => world.now,
+      onTrouble: (error) => world.warnings.push(String(error)),
+    });
+    const entry = { domain: DOMAIN, usedAt: world.now, failure: null };
+    for (let round = 0; round < 50; round++) {
+      const older = { id: 'old', fetchedAt: 1, text: 'x'.repeat(60_000) };
+      void cache.write({ ...entry, policy: older });
+      await cache.write({ ...entry, policy: { id: `new${round}`, fetchedAt: 2, text: 'y' } });
+      for await (const stored of cache.all()) expect(stored.policy?.id).toBe(`new${round}`);
+    }
+    // Whoever asks the disk waits for what is on its way there.
+    void cache.write({ ...entry, usedAt: 1, policy: null });
+    expect((await cache.read(DOMAIN, 'disk'))?.usedAt).toBe(1);
+  });
+
   test('a folder that cannot be made costs no mail: memory serves', async () => {
     writeFileSync(folder, 'a file where the folder should be');
     expect(await find()).toBe('enforce 1');
