@@ -2,7 +2,7 @@
 import type { Config } from '../config/config.ts';
 import { createDeliverer, type Deliverer, type DelivererLimits, type DelivererOptions } from '../deliver/deliverer.ts';
 import type { Logger } from '../model/events.ts';
-import type { StoredBody } from '../model/message.ts';
+import type { LeavingBody } from '../model/message.ts';
 import { createJudge } from '../policy/dane/remembered.ts';
 import { gradeTls } from '../policy/tls-grade.ts';
 import { judgeNames } from '../policy/webpki.ts';
@@ -16,7 +16,7 @@ import type { Parts } from '../shared/parts.ts';
  */
 export function openDeliverer(
   config: Config,
-  openBody: (messageId: string) => Promise<StoredBody>,
+  openBody: (messageId: string) => Promise<LeavingBody>,
   patienceMs: number | null,
   log: Logger,
   parts: Parts,

@@ -3,14 +3,13 @@
  * listens to signals and commands, and answers to monitoring, is run.ts.
  */
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import type { Config, Listener } from '../config/config.ts';
 import type { Deliverer } from '../deliver/deliverer.ts';
 import { WAITING_IN_ALL } from '../deliver/pool.ts';
 import type { Outcome } from '../model/delivery.ts';
 import type { Logger } from '../model/events.ts';
-import type { Batch, StoredBody } from '../model/message.ts';
+import type { Batch, LeavingBody } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { summarize } from '../policy/dane/summary.ts';
 import { firstMatch } from '../policy/destinations.ts';
@@ -105,12 +104,9 @@ export async function openNode(
     },
     queued: () => store.count(clock.now()),
   });
-  const openBody = async (messageId: string): Promise<StoredBody> => {
+  const openBody = async (messageId: string): Promise<LeavingBody> => {
     const blocks = worker.octetsOf(messageId);
-    if (!blocks) return store.openBody(messageId);
-    const [bytes] = blocks;
-    if (bytes && blocks.length === 1) return { kind: 'memory', bytes };
-    return { kind: 'stream', stream: Readable.from(blocks, { objectMode: false }) };
+    return blocks ? { kind: 'fresh', blocks } : store.openBody(messageId);
   };
   const signing = await openSigning(config, openBody, log, parts);
   const { canSign } = signing;

@@ -12,7 +12,7 @@ import { hash } from 'node:crypto';
 import type { SecureContext } from 'node:tls';
 import type { ConnectionFacts, Visit, VisitRequest } from '../model/delivery.ts';
 import type { Logger } from '../model/events.ts';
-import type { StoredBody } from '../model/message.ts';
+import type { LeavingBody } from '../model/message.ts';
 import type { ReasonCode } from '../model/reasons.ts';
 import type { Trouble } from '../model/route.ts';
 import type { DaneProof } from '../model/tls-policy.ts';
@@ -44,7 +44,7 @@ export interface DelivererOptions extends DelivererLimits {
   /** What we say in EHLO. */
   readonly hostname: string;
   /** Opens the stored octets of a message: CRLF newlines, `content.size` octets or more. */
-  readonly openBody: (messageId: string) => Promise<StoredBody>;
+  readonly openBody: (messageId: string) => Promise<LeavingBody>;
   readonly judge: Judge;
   readonly judgeNames: JudgeNames;
   readonly grade: GradeTls;

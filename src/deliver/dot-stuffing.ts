@@ -2,6 +2,7 @@
  * Content as it goes over the wire after DATA: a dot at the start of a line is doubled (RFC 5321 §4.5.2), the last line
  * has its end, and CR and LF leave as pairs only, whatever was stored: a bare one would let somebody else's host find
  * the end of a message where there is none. Octets are looked at in place and copied only where something is wrong.
+ * Where it was seen to on the way in, just now, that they leave as pairs, only the dots are looked for.
  */
 
 const DOT = 0x2e;
@@ -11,11 +12,18 @@ const CR = 0x0d;
 const NEWLINE = Buffer.from('\r\n');
 const END = Buffer.from('.\r\n');
 const NEWLINE_AND_END = Buffer.from('\r\n.\r\n');
+const NEWLINE_AND_DOT = Buffer.from('\r\n.');
 
 /** One message, block by block. */
 export class DotStuffer {
+  readonly #newlines: 'unknown' | 'pairs';
   /** What the last octet was: the end of a line, a CR that is held back until its LF comes, or anything else. */
   #last: 'newline' | 'cr' | 'other' | 'nothing' = 'nothing';
+
+  /** @param newlines `pairs` when CR and LF are known to stand in pairs, also across blocks */
+  constructor(newlines: 'unknown' | 'pairs' = 'unknown') {
+    this.#newlines = newlines;
+  }
 
   /** What goes out for a block: parts of it, in their order, that share its memory. */
   push(block: Buffer): readonly Buffer[] {
@@ -34,7 +42,7 @@ export class DotStuffer {
     } else if (rest.length > 0) {
       this.#last = rest.at(-1) === LF ? 'newline' : 'other';
     }
-    if (rest.length > 0) stuff(rest, atStart, parts);
+    if (rest.length > 0) stuff(rest, atStart, this.#newlines === 'pairs' ? dotsBetweenPairs : dotsIn, parts);
     return parts;
   }
 
@@ -44,10 +52,13 @@ export class DotStuffer {
   }
 }
 
-function stuff(block: Buffer, atStart: boolean, parts: Buffer[]): void {
-  const dots = dotsIn(block);
+/** Where lines begin with a dot, the first line apart. */
+type Dots = (block: Buffer) => readonly number[] | 'bare-newline';
+
+function stuff(block: Buffer, atStart: boolean, find: Dots, parts: Buffer[]): void {
+  const dots = find(block);
   if (dots === 'bare-newline') {
-    stuff(Buffer.from(block.toString('latin1').replace(/\r\n|\r|\n/g, '\r\n'), 'latin1'), atStart, parts);
+    stuff(Buffer.from(block.toString('latin1').replace(/\r\n|\r|\n/g, '\r\n'), 'latin1'), atStart, find, parts);
     return;
   }
   let from = 0;
@@ -60,7 +71,7 @@ function stuff(block: Buffer, atStart: boolean, parts: Buffer[]): void {
   parts.push(block.subarray(from));
 }
 
-/** Where lines begin with a dot, the first line apart. Searching a string costs half of searching a Buffer. */
+/** Searching a string for single octets costs half of searching a Buffer. */
 function dotsIn(block: Buffer): readonly number[] | 'bare-newline' {
   const text = block.toString('latin1');
   const dots: number[] = [];
@@ -72,4 +83,11 @@ function dotsIn(block: Buffer): readonly number[] | 'bare-newline' {
     from = lf + 1;
     if (text.charCodeAt(from) === DOT) dots.push(from);
   }
+}
+
+/** The same where nothing but pairs can be found: several times faster. */
+function dotsBetweenPairs(block: Buffer): readonly number[] {
+  const dots: number[] = [];
+  for (let at = block.indexOf(NEWLINE_AND_DOT); at >= 0; at = block.indexOf(NEWLINE_AND_DOT, at + 2)) dots.push(at + 2);
+  return dots;
 }

@@ -10,7 +10,7 @@
  * Once the final dot is on its way no other address may be asked, because the host may have the message already.
  */
 import type { VisitRequest } from '../model/delivery.ts';
-import type { StoredBody } from '../model/message.ts';
+import type { LeavingBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
 import { messageOf } from '../shared/message-of.ts';
 import { ConnectionFailure } from './connection-failure.ts';
@@ -58,7 +58,7 @@ export function beginBehind({ connection, extensions }: Line, request: VisitRequ
 export async function transact(
   line: Line,
   request: VisitRequest,
-  openBody: (messageId: string) => Promise<StoredBody>,
+  openBody: (messageId: string) => Promise<LeavingBody>,
   dotSent: () => boolean,
 ): Promise<Transaction> {
   const ledger = new Ledger(request);
@@ -72,7 +72,7 @@ export async function transact(
   for (const { recipient, obstacle } of plan.unsendable) ledger.note(recipient, obstacle);
   if (plan.recipients.length === 0) return ledger.settled();
 
-  let body: StoredBody;
+  let body: LeavingBody;
   try {
     body = withHeader(request.header, await openBody(request.batch.messageId));
   } catch (error) {
@@ -97,7 +97,7 @@ async function converse(
   { connection, extensions, before, begun: behind }: Line,
   { batch }: VisitRequest,
   plan: PossiblePlan,
-  body: StoredBody,
+  body: LeavingBody,
   ledger: Ledger,
   dotSent: () => boolean,
   progress: { inStep: boolean },

@@ -1,10 +1,11 @@
 /** A stored message with what goes on top of it as it leaves. What is stored stays as it is. */
 import { PassThrough, pipeline } from 'node:stream';
-import type { StoredBody } from '../model/message.ts';
+import type { LeavingBody } from '../model/message.ts';
 
 /** The fields first, then the octets as they are stored. An error of the stored stream is one of what comes out. */
-export function withHeader(header: Buffer | undefined, stored: StoredBody): StoredBody {
+export function withHeader(header: Buffer | undefined, stored: LeavingBody): LeavingBody {
   if (header === undefined || header.length === 0) return stored;
+  if (stored.kind === 'fresh') return { kind: 'fresh', blocks: [header, ...stored.blocks] };
   if (stored.kind === 'memory') return { kind: 'memory', bytes: Buffer.concat([header, stored.bytes]) };
   const whole = new PassThrough();
   whole.write(header);

@@ -9,7 +9,7 @@
 import { isIP, Socket } from 'node:net';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionOptions } from 'nodemailer/lib/smtp-connection';
-import type { StoredBody } from '../model/message.ts';
+import type { LeavingBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
 import { messageOf } from '../shared/message-of.ts';
 import { ConnectionFailure } from './connection-failure.ts';
@@ -185,13 +185,13 @@ export class SmtpConnection extends Base {
    * @param dotSent called when the final dot is on its way: from then on the host may have the message, whatever it says
    * @throws ConnectionFailure (rejects), `stored-message-unreadable` when the body could not be read
    */
-  async sendBody(body: StoredBody, size: number, dotSent: () => void): Promise<Reply> {
+  async sendBody(body: LeavingBody, size: number, dotSent: () => void): Promise<Reply> {
     const reply = this.#expect('final');
     this.#body = 'sending';
     this.#arm('block', transferTime(this.#options.timeouts, size));
-    const stuffer = new DotStuffer();
-    if (body.kind === 'memory' && body.bytes.length <= ONE_WRITE) this.#sendAtOnce(body.bytes, size, stuffer, dotSent);
-    else void this.#sendInBlocks(body.kind === 'memory' ? blocksOf(body.bytes) : body.stream, size, stuffer, dotSent);
+    const stuffer = new DotStuffer(body.kind === 'fresh' ? 'pairs' : 'unknown');
+    if (body.kind === 'stream') void this.#sendInBlocks(body.stream, size, stuffer, dotSent);
+    else this.#sendFromMemory(body.kind === 'fresh' ? body.blocks : [body.bytes], size, stuffer, dotSent);
     try {
       return await reply;
     } finally {
@@ -202,15 +202,20 @@ export class SmtpConnection extends Base {
     }
   }
 
-  #sendAtOnce(bytes: Buffer, size: number, stuffer: DotStuffer, dotSent: () => void): void {
+  #sendFromMemory(blocks: readonly Buffer[], size: number, stuffer: DotStuffer, dotSent: () => void): void {
     if (this.#failure !== null) return;
-    if (bytes.length < size) {
-      this.#unreadable(tooShort(bytes.length, size));
+    const octets = blocks.reduce((sum, { length }) => sum + length, 0);
+    if (octets > ONE_WRITE) {
+      void this.#sendInBlocks(inParts(blocks), size, stuffer, dotSent);
+      return;
+    }
+    if (octets < size) {
+      this.#unreadable(tooShort(octets, size));
       return;
     }
     const socket = this.#socket;
     socket.cork();
-    for (const part of stuffer.push(bytes)) socket.write(part);
+    for (const block of blocks) for (const part of stuffer.push(block)) socket.write(part);
     this.#endBody(stuffer, dotSent);
     socket.uncork();
   }
@@ -229,10 +234,12 @@ export class SmtpConnection extends Base {
       for await (const block of blocks) {
         if (this.#body !== 'sending' || this.#failure !== null) return;
         octets += block.length;
-        socket.cork();
+        const parts = stuffer.push(block);
+        // What leaves in one piece is not copied.
+        if (parts.length > 1) socket.cork();
         let room = true;
-        for (const part of stuffer.push(block)) room = socket.write(part);
-        socket.uncork();
+        for (const part of parts) room = socket.write(part);
+        if (parts.length > 1) socket.uncork();
         if (!room) await drained(socket);
       }
       if (this.#body !== 'sending' || this.#failure !== null) return;
@@ -461,8 +468,10 @@ export class SmtpConnection extends Base {
 /** Octets that are written without asking whether the host takes them: what sockets hold anyway. */
 const ONE_WRITE = 64 * 1024;
 
-function* blocksOf(bytes: Buffer): Iterable<Buffer> {
-  for (let at = 0; at < bytes.length; at += ONE_WRITE) yield bytes.subarray(at, at + ONE_WRITE);
+function* inParts(blocks: readonly Buffer[]): Iterable<Buffer> {
+  for (const block of blocks) {
+    for (let at = 0; at < block.length; at += ONE_WRITE) yield block.subarray(at, at + ONE_WRITE);
+  }
 }
 
 /** Resolves when the socket takes more, or never will. */

@@ -53,10 +53,16 @@ export type Body =
       readonly blocks?: readonly Buffer[];
     };
 
-/** Octets of an accepted message on their way out: in one piece where they are in memory anyway, else as they are read. */
+/** Octets of an accepted message: in one piece where they are in memory anyway, else as they are read. */
 export type StoredBody =
   | { readonly kind: 'memory'; readonly bytes: Buffer }
   | { readonly kind: 'stream'; readonly stream: Readable };
+
+/**
+ * Octets of an accepted message on their way out. Those that came in just now are in memory still; CR and LF stand in
+ * pairs there, since that was seen to on the way in.
+ */
+export type LeavingBody = StoredBody | { readonly kind: 'fresh'; readonly blocks: readonly Buffer[] };
 
 /**
  * The client of TLS reports that this relay writes. They are handed over whatever becomes of TLS (RFC 8460 §3), so no

@@ -19,15 +19,13 @@ import { roomOn } from '../shared/room.ts';
 
 /** Octets of one message that stay in memory. */
 const SMALL = 256 * 1024;
-/** Octets of one message that are written to its file in one go. */
-const WRITTEN_AT_ONCE = 256 * 1024;
+/** Octets of one message that are written to its file in one go, and leave in one go from memory. */
+const BLOCK = 256 * 1024;
 /** Octets of all messages together that stay in memory; above that also small ones go to files. */
 const IN_MEMORY = 32 * 1024 * 1024;
 /** Octets of one message, and of all together, that stay in memory beside their file, for who delivers them at once. */
 const KEPT = 4 * 1024 * 1024;
 const KEPT_IN_ALL = 16 * 1024 * 1024;
-/** Octets of a chunk, on average, for chunks to be kept as they came. */
-const LEAST_ON_AVERAGE = 4 * 1024;
 /** Octets of one message between two looks at how full the disk is. */
 const LOOK_EVERY = 256 * 1024;
 const SUFFIX = '.incoming';
@@ -73,8 +71,11 @@ export class Draft {
   /** What of a large message is in its file and in memory; null when that became too much. */
   #kept: Buffer[] | null = [];
   #keptOctets = 0;
-  /** What is in memory: all of a small message, of a large one what is not written yet. */
+  /** All of a small message; nothing of a large one. */
   #chunks: Buffer[] = [];
+  /** What of a large message is not written yet: the beginning of a block. */
+  #block: Buffer | null = null;
+  /** Octets in memory that are in no file. */
   #held = 0;
   #file: FileHandle | null = null;
   #hash: Hash | null = null;
@@ -93,11 +94,11 @@ export class Draft {
    * rejects with the error of the file system, after which only `discard` makes sense.
    */
   write(octets: Buffer): Promise<void> | null {
+    if (this.#hasFile) return this.#append(octets);
     this.#chunks.push(octets);
     this.#held += octets.length;
     const hasRoom = this.#count(octets.length);
-    if (hasRoom && this.#held <= (this.#hasFile ? WRITTEN_AT_ONCE : SMALL)) return null;
-    return this.#toFile();
+    return hasRoom && this.#held <= SMALL ? null : this.#toFile(this.#taken());
   }
 
   /** The finished body; a file is on the disk when this resolves. */
@@ -105,41 +106,75 @@ export class Draft {
     const [first, ...others] = this.#chunks;
     if (!this.#hasFile)
       return { kind: 'memory', bytes: first && others.length === 0 ? first : Buffer.concat(this.#chunks) };
-    await this.#toFile();
+    await this.#toFile(this.#taken());
     await this.#file?.sync();
     await this.#close();
     const sha256 = (this.#hash ?? createHash('sha256')).digest();
     return { kind: 'file', path: this.#path, sha256, ...(this.#kept && { blocks: this.#kept }) };
   }
 
-  /** Many large messages at once must not take the room that is kept for those that leave. */
-  async #toFile(): Promise<void> {
-    if (this.#held === 0) return;
-    const octets = this.#held;
-    // Crumbs are put together: each costs more memory than its octets.
-    const crumbs = this.#chunks.length > octets / LEAST_ON_AVERAGE;
-    const chunks = crumbs ? [Buffer.concat(this.#chunks, octets)] : this.#chunks;
-    this.#forget();
+  /** Chunks are put together in blocks: the octets then cost one object in a hundred, and can leave in one go. */
+  #append(octets: Buffer): Promise<void> | null {
+    if (this.#block === null && !this.#startBlock(octets.length)) {
+      this.#letGo();
+      return this.#toFile(octets);
+    }
+    const block = this.#block;
+    if (!block || this.#held + octets.length > block.length) return this.#toFile(this.#taken(), octets);
+    octets.copy(block, this.#held);
+    this.#held += octets.length;
+    return null;
+  }
+
+  /** False when there is no room for a block. */
+  #startBlock(octets: number): boolean {
+    const size = Math.max(BLOCK, octets);
+    const hasRoom = this.#count(size);
+    if (hasRoom) this.#block = Buffer.allocUnsafeSlow(size);
+    else this.#count(-size);
+    return hasRoom;
+  }
+
+  /** What is in memory, which is not counted any more. */
+  #taken(): Buffer {
+    const block = this.#block;
+    const taken = block ? filled(block, this.#held) : Buffer.concat(this.#chunks, this.#held);
+    this.#count(-(block ?? taken).length);
+    this.#held = 0;
+    this.#chunks = [];
+    this.#block = null;
+    return taken;
+  }
+
+  /** Many large messages at once must not take the room that is kept for those that leave. @param next is for the block after it */
+  async #toFile(block: Buffer, next: Buffer | null = null): Promise<void> {
+    if (block.length > 0) await this.#writeBlock(block);
+    if (next) await this.#append(next);
+  }
+
+  async #writeBlock(block: Buffer): Promise<void> {
     if (!this.#file) {
       this.#file = await open(this.#path, 'wx', 0o600);
       this.#hasFile = true;
       this.#hash = createHash('sha256');
     }
-    this.#unlooked -= octets;
+    this.#unlooked -= block.length;
     if (this.#unlooked < 0) {
-      if (roomOn(this.#path) < octets) throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' });
+      if (roomOn(this.#path) < block.length)
+        throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' });
       this.#unlooked = LOOK_EVERY;
     }
-    for (const chunk of chunks) this.#hash?.update(chunk);
-    await writeAll(this.#file, chunks, octets);
-    this.#alsoKeep(chunks, octets);
+    this.#hash?.update(block);
+    const { bytesWritten } = await this.#file.write(block);
+    if (bytesWritten < block.length) await this.#file.appendFile(block.subarray(bytesWritten));
+    this.#alsoKeep(block);
   }
 
-  #alsoKeep(chunks: readonly Buffer[], octets: number): void {
+  #alsoKeep(block: Buffer): void {
     if (!this.#kept) return;
-    this.#kept.push(...chunks);
-    this.#keptOctets += octets;
-    const hasRoom = this.#keep(octets);
+    this.#kept.push(block);
+    this.#keptOctets += block.length;
+    const hasRoom = this.#keep(block.length);
     if (!hasRoom || this.#keptOctets > KEPT) this.#letGo();
   }
 
@@ -151,17 +186,11 @@ export class Draft {
 
   /** Forgets the message. A file that the store has taken to another place stays there. Never rejects. */
   async discard(): Promise<void> {
-    this.#forget();
+    this.#taken();
     this.#letGo();
     if (!this.#hasFile) return;
     await this.#close().catch(() => undefined);
     await unlink(this.#path).catch(() => undefined);
-  }
-
-  #forget(): void {
-    this.#count(-this.#held);
-    this.#held = 0;
-    this.#chunks = [];
   }
 
   async #close(): Promise<void> {
@@ -171,8 +200,8 @@ export class Draft {
   }
 }
 
-/** Writes the chunks at the end of a file, in one go where the system takes them so. */
-async function writeAll(file: FileHandle, chunks: readonly Buffer[], octets: number): Promise<void> {
-  const { bytesWritten } = await file.writev([...chunks]);
-  if (bytesWritten < octets) await file.appendFile(Buffer.concat(chunks).subarray(bytesWritten));
+/** The octets at the beginning of a block; the little that a last one has does not keep all of it. */
+function filled(block: Buffer, octets: number): Buffer {
+  const part = block.subarray(0, octets);
+  return octets > block.length / 2 ? part : Buffer.from(part);
 }

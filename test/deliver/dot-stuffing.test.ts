@@ -4,8 +4,8 @@ import DataStream from 'nodemailer/lib/smtp-connection/data-stream.js';
 import { expect, test } from 'vitest';
 import { DotStuffer } from '../../src/deliver/dot-stuffing.ts';
 
-function stuffed(blocks: readonly Buffer[]): string {
-  const stuffer = new DotStuffer();
+function stuffed(blocks: readonly Buffer[], newlines?: 'pairs'): string {
+  const stuffer = new DotStuffer(newlines);
   const parts = blocks.flatMap((block) => stuffer.push(block));
   return Buffer.concat([...parts, stuffer.end()]).toString('latin1');
 }
@@ -37,6 +37,18 @@ test('SMUG-02 SMUG-05 every text of five octets, whole and cut at every place', 
     const octets = Buffer.from(text, 'latin1');
     for (let cut = 0; cut <= octets.length; cut++) {
       const got = stuffed([octets.subarray(0, cut), octets.subarray(cut)]);
+      if (got !== expected) expect({ text, cut, got }).toEqual({ text, cut, got: expected });
+    }
+  }
+});
+
+test('SMUG-05 text whose newlines are known to be pairs comes out the same, whole and cut at every place', () => {
+  const pairs = (text: string): string => text.replaceAll('\n', '\r\n');
+  for (const text of new Set(Array.from(texts('.\nx', 6), pairs))) {
+    const expected = plainRule(text);
+    const octets = Buffer.from(text, 'latin1');
+    for (let cut = 0; cut <= octets.length; cut++) {
+      const got = stuffed([octets.subarray(0, cut), octets.subarray(cut)], 'pairs');
       if (got !== expected) expect({ text, cut, got }).toEqual({ text, cut, got: expected });
     }
   }
