@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import type { Signed } from '../model/delivery.ts';
 import type { Resolve } from '../model/dns.ts';
 import type { Logger } from '../model/events.ts';
-import { type Batch, type LeavingBody, TLS_REPORTER } from '../model/message.ts';
+import { type Batch, type StoredBody, TLS_REPORTER } from '../model/message.ts';
 import { systemClock as clock } from '../shared/clock.ts';
 import { fitsPattern } from '../shared/domain-name.ts';
 import type { Parts } from '../shared/parts.ts';
@@ -29,7 +29,7 @@ const TEND_MS = 5 * 60_000;
 
 export async function openSigning(
   config: Config,
-  openBody: (messageId: string) => Promise<LeavingBody>,
+  openBody: (messageId: string) => Promise<StoredBody>,
   log: Logger,
   parts: Parts,
 ): Promise<Signing> {

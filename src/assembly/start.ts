@@ -9,7 +9,7 @@ import type { Deliverer } from '../deliver/deliverer.ts';
 import { WAITING_IN_ALL } from '../deliver/pool.ts';
 import type { Outcome } from '../model/delivery.ts';
 import type { Logger } from '../model/events.ts';
-import type { Batch, LeavingBody } from '../model/message.ts';
+import type { Batch, LeavingBody, StoredBody } from '../model/message.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { summarize } from '../policy/dane/summary.ts';
 import { firstMatch } from '../policy/destinations.ts';
@@ -105,10 +105,17 @@ export async function openNode(
     queued: () => store.count(clock.now()),
   });
   const openBody = async (messageId: string): Promise<LeavingBody> => {
-    const blocks = worker.octetsOf(messageId);
-    return blocks ? { kind: 'fresh', blocks } : store.openBody(messageId);
+    const atHand = worker.octetsOf(messageId);
+    if (!atHand) return store.openBody(messageId);
+    return Buffer.isBuffer(atHand)
+      ? { kind: 'fresh', bytes: atHand, file: null }
+      : { kind: 'fresh', bytes: Buffer.alloc(0), file: atHand };
   };
-  const signing = await openSigning(config, openBody, log, parts);
+  const openToSign = async (messageId: string): Promise<StoredBody> => {
+    const atHand = worker.octetsOf(messageId);
+    return Buffer.isBuffer(atHand) ? { kind: 'memory', bytes: atHand } : store.openBody(messageId);
+  };
+  const signing = await openSigning(config, openToSign, log, parts);
   const { canSign } = signing;
   const reportParts = { accept: store.accept, resolve: dns.resolve, canSign, onEnd: metrics.tlsReport };
   const tlsReports = await openTlsReports(config, reportParts, log, parts);

@@ -11,6 +11,8 @@ import { type SecureContext, TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionOptions } from 'nodemailer/lib/smtp-connection';
 import type { LeavingBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
+import { giveBlock, takeBlock } from '../shared/blocks.ts';
+import type { HeldFile } from '../shared/held-file.ts';
 import { messageOf } from '../shared/message-of.ts';
 import { ConnectionFailure } from './connection-failure.ts';
 import { DotStuffer } from './dot-stuffing.ts';
@@ -190,8 +192,9 @@ export class SmtpConnection extends Base {
     this.#body = 'sending';
     this.#arm('block', transferTime(this.#options.timeouts, size));
     const stuffer = new DotStuffer(body.kind === 'fresh' ? 'pairs' : 'unknown');
-    if (body.kind === 'stream') void this.#sendInBlocks(body.stream, size, stuffer, dotSent);
-    else this.#sendFromMemory(body.kind === 'fresh' ? body.blocks : [body.bytes], size, stuffer, dotSent);
+    const isSmall = body.kind !== 'stream' && fileOf(body) === null && body.bytes.length <= ONE_WRITE;
+    if (isSmall) this.#sendAtOnce(body.bytes, size, stuffer, dotSent);
+    else void this.#sendInParts(partsOf(body), size, stuffer, dotSent);
     try {
       return await reply;
     } finally {
@@ -202,27 +205,25 @@ export class SmtpConnection extends Base {
     }
   }
 
-  #sendFromMemory(blocks: readonly Buffer[], size: number, stuffer: DotStuffer, dotSent: () => void): void {
+  #sendAtOnce(bytes: Buffer, size: number, stuffer: DotStuffer, dotSent: () => void): void {
     if (this.#failure !== null) return;
-    const octets = blocks.reduce((sum, { length }) => sum + length, 0);
-    if (octets > ONE_WRITE) {
-      void this.#sendInBlocks(inParts(blocks), size, stuffer, dotSent);
-      return;
-    }
-    if (octets < size) {
-      this.#unreadable(tooShort(octets, size));
+    if (bytes.length < size) {
+      this.#unreadable(tooShort(bytes.length, size));
       return;
     }
     const socket = this.#socket;
     socket.cork();
-    for (const block of blocks) for (const part of stuffer.push(block)) socket.write(part);
+    for (const part of stuffer.push(bytes)) socket.write(part);
     this.#endBody(stuffer, dotSent);
     socket.uncork();
   }
 
-  /** Never rejects: what goes wrong ends the connection, and that ends the waiting for the reply. */
-  async #sendInBlocks(
-    blocks: Iterable<Buffer> | AsyncIterable<Buffer>,
+  /**
+   * One part after the other, each when the socket is done with the one before. Never rejects: what goes wrong ends the
+   * connection, and that ends the waiting for the reply.
+   */
+  async #sendInParts(
+    parts: Iterable<Buffer> | AsyncIterable<Buffer>,
     size: number,
     stuffer: DotStuffer,
     dotSent: () => void,
@@ -231,16 +232,10 @@ export class SmtpConnection extends Base {
     try {
       const socket = this.#socket;
       socket.setTimeout(this.#options.timeouts.block);
-      for await (const block of blocks) {
+      for await (const part of parts) {
         if (this.#body !== 'sending' || this.#failure !== null) return;
-        octets += block.length;
-        const parts = stuffer.push(block);
-        // What leaves in one piece is not copied.
-        if (parts.length > 1) socket.cork();
-        let room = true;
-        for (const part of parts) room = socket.write(part);
-        if (parts.length > 1) socket.uncork();
-        if (!room) await drained(socket);
+        octets += part.length;
+        if (!(await written(socket, stuffer.push(part)))) return;
       }
       if (this.#body !== 'sending' || this.#failure !== null) return;
       socket.setTimeout(0);
@@ -468,23 +463,46 @@ export class SmtpConnection extends Base {
 /** Octets that are written without asking whether the host takes them: what sockets hold anyway. */
 const ONE_WRITE = 64 * 1024;
 
-function* inParts(blocks: readonly Buffer[]): Iterable<Buffer> {
-  for (const block of blocks) {
-    for (let at = 0; at < block.length; at += ONE_WRITE) yield block.subarray(at, at + ONE_WRITE);
-  }
+/** Parts of at most `ONE_WRITE` octets. Each is asked for when the one before is done with, since its memory is used again. */
+function partsOf(body: LeavingBody): Iterable<Buffer> | AsyncIterable<Buffer> {
+  if (body.kind === 'stream') return body.stream;
+  const file = fileOf(body);
+  return file === null ? inParts(body.bytes) : partsOfBoth(body.bytes, file);
 }
 
-/** Resolves when the socket takes more, or never will. */
-function drained(socket: Socket): Promise<void> {
+async function* partsOfBoth(bytes: Buffer, file: HeldFile): AsyncIterable<Buffer> {
+  yield* inParts(bytes);
+  const block = takeBlock();
+  for (let at = 0; ; ) {
+    const octets = await file.read(block, at);
+    if (octets === 0) break;
+    yield* inParts(block.subarray(0, octets));
+    at += octets;
+  }
+  // Not where it was left in the middle: a socket may still be at it.
+  giveBlock(block);
+}
+
+function* inParts(bytes: Buffer): Iterable<Buffer> {
+  for (let at = 0; at < bytes.length; at += ONE_WRITE) yield bytes.subarray(at, at + ONE_WRITE);
+}
+
+function fileOf(body: LeavingBody): HeldFile | null {
+  return body.kind === 'fresh' ? body.file : null;
+}
+
+/** True when the socket has no more use for the memory of these octets; false when it has failed, which it tells itself. */
+function written(socket: Socket, octets: readonly Buffer[]): Promise<boolean> {
   return new Promise((resolve) => {
-    if (socket.destroyed) return resolve();
-    const done = (): void => {
-      socket.off('drain', done);
-      socket.off('close', done);
-      resolve();
-    };
-    socket.on('drain', done);
-    socket.on('close', done);
+    const last = octets.length - 1;
+    if (last < 0) return resolve(true);
+    // What leaves in one piece is not copied.
+    if (last > 0) socket.cork();
+    octets.forEach((part, i) => {
+      if (i < last) socket.write(part);
+      else socket.write(part, (error) => resolve(!error));
+    });
+    if (last > 0) socket.uncork();
   });
 }
 

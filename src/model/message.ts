@@ -1,5 +1,6 @@
 /** A message and its envelope, as the stages hand them to each other. */
 import type { Readable } from 'node:stream';
+import type { HeldFile } from '../shared/held-file.ts';
 import type { ReasonCode } from './reasons.ts';
 
 export type Notify = 'never' | 'success' | 'failure' | 'delay';
@@ -49,8 +50,8 @@ export type Body =
       readonly path: string;
       /** SHA-256 of what was written; the store reads the file when it is not told. */
       readonly sha256?: Uint8Array;
-      /** The same octets, in blocks as they came, where they are in memory still. */
-      readonly blocks?: readonly Buffer[];
+      /** The file, open: who delivers it at once reads it here. */
+      readonly file?: HeldFile;
     };
 
 /** Octets of an accepted message: in one piece where they are in memory anyway, else as they are read. */
@@ -59,10 +60,13 @@ export type StoredBody =
   | { readonly kind: 'stream'; readonly stream: Readable };
 
 /**
- * Octets of an accepted message on their way out. Those that came in just now are in memory still; CR and LF stand in
- * pairs there, since that was seen to on the way in.
+ * Octets of an accepted message on their way out. What came in just now needs no more looking: CR and LF stand in pairs,
+ * since that was seen to on the way in, and what this process has written was not damaged on a disk. It is what is in
+ * memory, and the file after it.
  */
-export type LeavingBody = StoredBody | { readonly kind: 'fresh'; readonly blocks: readonly Buffer[] };
+export type LeavingBody =
+  | StoredBody
+  | { readonly kind: 'fresh'; readonly bytes: Buffer; readonly file: HeldFile | null };
 
 /**
  * The client of TLS reports that this relay writes. They are handed over whatever becomes of TLS (RFC 8460 §3), so no

@@ -1,10 +1,15 @@
 /**
- * Messages that were just accepted and are still in memory: they are delivered from there, and nothing of them is read
- * back. What waits here for its turn is under our lease already; how much that is, is bounded.
+ * Messages that were just accepted and are at hand still, small ones in memory and large ones in a file that is open:
+ * they are delivered from there, and the store is not asked for them. What waits here for its turn is under our lease
+ * already; how much that is, is bounded.
  */
 import type { NewMessage } from '../model/message.ts';
 import { domainOf } from '../shared/domain-name.ts';
+import type { HeldFile } from '../shared/held-file.ts';
 import type { Claim } from './store.ts';
+
+/** The octets of a message, or its file. */
+export type AtHand = Buffer | HeldFile;
 
 export interface Fresh {
   /**
@@ -15,11 +20,11 @@ export interface Fresh {
    */
   readonly reserve: (message: NewMessage, mostFor: (domain: string) => number) => boolean;
   readonly cancel: (message: NewMessage) => void;
-  /** Keeps the octets of an accepted message until the last of its claims is `done`. */
+  /** Keeps the octets of an accepted message, or its file open, until the last of its claims is `done`. */
   readonly enter: (message: NewMessage, claims: readonly Claim[]) => void;
   readonly done: (claim: Claim) => void;
-  /** Octets of a message that are in memory, in blocks; null when they are not. */
-  readonly octetsOf: (messageId: string) => readonly Buffer[] | null;
+  /** What is at hand of a message; null when the store has to be asked. */
+  readonly octetsOf: (messageId: string) => AtHand | null;
 
   /** Lets a claim wait for its turn. */
   readonly queue: (claim: Claim) => void;
@@ -33,21 +38,21 @@ export interface Fresh {
 
 /** Messages from memory at the same time, at most. */
 const MESSAGES = 1_000;
-/** Their octets. */
+/** Their octets in memory. */
 const OCTETS = 16 * 1024 * 1024;
+/** Their files that are open. */
+const FILES = 200;
 
 export function createFresh(): Fresh {
-  const bodies = new Map<
-    string,
-    { readonly blocks: readonly Buffer[] | null; readonly size: number; claims: number }
-  >();
+  const bodies = new Map<string, { readonly octets: AtHand | null; claims: number }>();
   const queues = new Map<string, Claim[]>();
-  /** Messages on their way in whose octets stay in their file alone. */
-  const unkept = new Set<string>();
+  /** Messages on their way in for whose files there was no place. */
+  const unheld = new Set<string>();
   /** Messages in memory, by domain. */
   const held = new Map<string, number>();
   let messages = 0;
   let octets = 0;
+  let files = 0;
 
   const release = (domain: string): void => {
     const others = (held.get(domain) ?? 1) - 1;
@@ -55,32 +60,33 @@ export function createFresh(): Fresh {
     else held.delete(domain);
   };
 
-  const free = (size: number): void => {
-    messages--;
-    octets -= size;
+  /** Counts what is at hand in, or out again. */
+  const count = (atHand: AtHand | null, by: 1 | -1): void => {
+    if (Buffer.isBuffer(atHand)) octets += by * atHand.length;
+    else if (atHand) files += by;
   };
 
   return {
     reserve(message, mostFor) {
-      const size = sizeOf(message);
+      const atHand = atHandOf(message);
       const domains = domainsOf(message);
-      // What is in a file is not needed in memory.
-      const fits = octets + size <= OCTETS;
-      if (messages >= MESSAGES || (!fits && message.body.kind === 'memory')) return false;
+      if (messages >= MESSAGES || (Buffer.isBuffer(atHand) && octets + atHand.length > OCTETS)) return false;
       if (domains.some((domain) => (held.get(domain) ?? 0) >= mostFor(domain))) return false;
       messages++;
-      if (fits) octets += size;
-      else unkept.add(message.id);
+      if (files >= FILES && !Buffer.isBuffer(atHand)) unheld.add(message.id);
+      else count(atHand, 1);
       for (const domain of domains) held.set(domain, (held.get(domain) ?? 0) + 1);
       return true;
     },
     cancel(message) {
-      free(unkept.delete(message.id) ? 0 : sizeOf(message));
+      messages--;
+      if (!unheld.delete(message.id)) count(atHandOf(message), -1);
       for (const domain of domainsOf(message)) release(domain);
     },
     enter(message, claims) {
-      const blocks = unkept.delete(message.id) ? null : blocksOf(message);
-      bodies.set(message.id, { blocks, size: blocks ? sizeOf(message) : 0, claims: claims.length });
+      const atHand = unheld.delete(message.id) ? null : atHandOf(message);
+      if (atHand && !Buffer.isBuffer(atHand)) atHand.hold();
+      bodies.set(message.id, { octets: atHand, claims: claims.length });
     },
     done({ batch: { messageId, domain } }) {
       const entry = bodies.get(messageId);
@@ -88,9 +94,11 @@ export function createFresh(): Fresh {
       release(domain);
       if (--entry.claims > 0) return;
       bodies.delete(messageId);
-      free(entry.size);
+      messages--;
+      count(entry.octets, -1);
+      if (entry.octets && !Buffer.isBuffer(entry.octets)) entry.octets.release();
     },
-    octetsOf: (messageId) => bodies.get(messageId)?.blocks ?? null,
+    octetsOf: (messageId) => bodies.get(messageId)?.octets ?? null,
 
     queue(claim) {
       const { domain } = claim.batch;
@@ -116,10 +124,6 @@ function domainsOf({ envelope }: NewMessage): readonly string[] {
   return [...new Set(envelope.recipients.map(({ address }) => domainOf(address)))];
 }
 
-function sizeOf(message: NewMessage): number {
-  return blocksOf(message)?.reduce((sum, block) => sum + block.length, 0) ?? 0;
-}
-
-function blocksOf({ body }: NewMessage): readonly Buffer[] | null {
-  return body.kind === 'memory' ? [body.bytes] : (body.blocks ?? null);
+function atHandOf({ body }: NewMessage): AtHand | null {
+  return body.kind === 'memory' ? body.bytes : (body.file ?? null);
 }

@@ -10,7 +10,7 @@ import type { Clock } from '../shared/clock.ts';
 import { domainOf } from '../shared/domain-name.ts';
 import { createBackoff } from './backoff.ts';
 import { deferralOf, type Ending, endingOf, internalError, type MakeNotice } from './ending.ts';
-import { createFresh } from './fresh.ts';
+import { type AtHand, createFresh } from './fresh.ts';
 import type { Schedule } from './schedule.ts';
 import type { Claim, Store } from './store.ts';
 import { createTurns, type TurnOptions } from './turns.ts';
@@ -45,8 +45,8 @@ export interface QueueWorker {
    * @throws as `Store.accept`
    */
   readonly accept: (message: NewMessage) => Promise<void>;
-  /** Octets of a message that was just accepted, in blocks; null for all others, which the store has. */
-  readonly octetsOf: (messageId: string) => readonly Buffer[] | null;
+  /** Octets of a message that was just accepted, or its file; null for all others, which the store has. */
+  readonly octetsOf: (messageId: string) => AtHand | null;
   /** True when no attempt is running. */
   readonly idle: () => boolean;
   /** How many attempts at once, from now on; those that run are not touched. */

@@ -7,25 +7,20 @@
  *   file      ID.incoming, 0600   deleted
  *   kept      the same, synced    deleted, unless the store has taken it over
  *
- * A file that is not too large stays in memory as well until then, within bounds.
- *
  * What a crash leaves is deleted by `clear` at the next start: nobody was told that it was accepted.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Body } from '../model/message.ts';
+import { BLOCK_OCTETS, giveBlock, takeBlock } from '../shared/blocks.ts';
+import { HeldFile } from '../shared/held-file.ts';
 import { roomOn } from '../shared/room.ts';
 
 /** Octets of one message that stay in memory. */
 const SMALL = 256 * 1024;
-/** Octets of one message that are written to its file in one go, and leave in one go from memory. */
-const BLOCK = 256 * 1024;
 /** Octets of all messages together that stay in memory; above that also small ones go to files. */
 const IN_MEMORY = 32 * 1024 * 1024;
-/** Octets of one message, and of all together, that stay in memory beside their file, for who delivers them at once. */
-const KEPT = 4 * 1024 * 1024;
-const KEPT_IN_ALL = 16 * 1024 * 1024;
 /** Octets of one message between two looks at how full the disk is. */
 const LOOK_EVERY = 256 * 1024;
 const SUFFIX = '.incoming';
@@ -33,7 +28,6 @@ const SUFFIX = '.incoming';
 export class Spool {
   readonly #dir: string;
   #inMemory = 0;
-  #kept = 0;
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -54,11 +48,7 @@ export class Spool {
       this.#inMemory += octets;
       return this.#inMemory <= IN_MEMORY;
     };
-    const keep = (octets: number): boolean => {
-      this.#kept += octets;
-      return this.#kept <= KEPT_IN_ALL;
-    };
-    return new Draft(join(this.#dir, `${id}${SUFFIX}`), count, keep);
+    return new Draft(join(this.#dir, `${id}${SUFFIX}`), count);
   }
 }
 
@@ -66,27 +56,22 @@ export class Draft {
   readonly #path: string;
   /** Counts octets in and out of memory; false when there are too many. */
   readonly #count: (octets: number) => boolean;
-  /** The same for what is in the file already. */
-  readonly #keep: (octets: number) => boolean;
-  /** What of a large message is in its file and in memory; null when that became too much. */
-  #kept: Buffer[] | null = [];
-  #keptOctets = 0;
-  /** All of a small message; nothing of a large one. */
+  /** A small message. */
   #chunks: Buffer[] = [];
-  /** What of a large message is not written yet: the beginning of a block. */
+  /** What of a large one is not written yet: the beginning of a block. */
   #block: Buffer | null = null;
-  /** Octets in memory that are in no file. */
+  /** Octets in either. */
   #held = 0;
   #file: FileHandle | null = null;
+  /** What the store is given to hold. */
+  #finished: HeldFile | null = null;
   #hash: Hash | null = null;
   /** Octets that may be written before the disk is looked at again. */
   #unlooked = 0;
-  #hasFile = false;
 
-  constructor(path: string, count: (octets: number) => boolean, keep: (octets: number) => boolean) {
+  constructor(path: string, count: (octets: number) => boolean) {
     this.#path = path;
     this.#count = count;
-    this.#keep = keep;
   }
 
   /**
@@ -94,114 +79,104 @@ export class Draft {
    * rejects with the error of the file system, after which only `discard` makes sense.
    */
   write(octets: Buffer): Promise<void> | null {
-    if (this.#hasFile) return this.#append(octets);
+    if (this.#file) return this.#append(octets);
     this.#chunks.push(octets);
     this.#held += octets.length;
     const hasRoom = this.#count(octets.length);
-    return hasRoom && this.#held <= SMALL ? null : this.#toFile(this.#taken());
+    return hasRoom && this.#held <= SMALL ? null : this.#startFile();
   }
 
   /** The finished body; a file is on the disk when this resolves. */
   async finish(): Promise<Body> {
     const [first, ...others] = this.#chunks;
-    if (!this.#hasFile)
+    const [file, hash] = [this.#file, this.#hash];
+    if (!file || !hash)
       return { kind: 'memory', bytes: first && others.length === 0 ? first : Buffer.concat(this.#chunks) };
-    await this.#toFile(this.#taken());
-    await this.#file?.sync();
-    await this.#close();
-    const sha256 = (this.#hash ?? createHash('sha256')).digest();
-    return { kind: 'file', path: this.#path, sha256, ...(this.#kept && { blocks: this.#kept }) };
+    await this.#writeBlock();
+    this.#giveBlock();
+    await file.sync();
+    this.#finished = new HeldFile(file);
+    return { kind: 'file', path: this.#path, sha256: hash.digest(), file: this.#finished };
   }
 
-  /** Chunks are put together in blocks: the octets then cost one object in a hundred, and can leave in one go. */
+  async #startFile(): Promise<void> {
+    this.#file = await open(this.#path, 'wx+', 0o600);
+    this.#hash = createHash('sha256');
+    const chunks = this.#chunks;
+    this.#forget();
+    for (const chunk of chunks) await this.#append(chunk);
+  }
+
+  /** Many large messages at once must not take the memory that small ones need: then each chunk is written as it comes. */
   #append(octets: Buffer): Promise<void> | null {
-    if (this.#block === null && !this.#startBlock(octets.length)) {
-      this.#letGo();
-      return this.#toFile(octets);
-    }
+    const fits = octets.length <= BLOCK_OCTETS && (this.#block !== null || this.#takeBlock());
+    if (!fits) return this.#writeBoth(octets);
     const block = this.#block;
-    if (!block || this.#held + octets.length > block.length) return this.#toFile(this.#taken(), octets);
+    if (!block || this.#held + octets.length > block.length) return this.#writeAndAppend(octets);
     octets.copy(block, this.#held);
     this.#held += octets.length;
     return null;
   }
 
-  /** False when there is no room for a block. */
-  #startBlock(octets: number): boolean {
-    const size = Math.max(BLOCK, octets);
-    const hasRoom = this.#count(size);
-    if (hasRoom) this.#block = Buffer.allocUnsafeSlow(size);
-    else this.#count(-size);
-    return hasRoom;
+  async #writeAndAppend(octets: Buffer): Promise<void> {
+    await this.#writeBlock();
+    await this.#append(octets);
   }
 
-  /** What is in memory, which is not counted any more. */
-  #taken(): Buffer {
-    const block = this.#block;
-    const taken = block ? filled(block, this.#held) : Buffer.concat(this.#chunks, this.#held);
-    this.#count(-(block ?? taken).length);
+  async #writeBoth(octets: Buffer): Promise<void> {
+    await this.#writeBlock();
+    await this.#writeOctets(octets);
+  }
+
+  async #writeBlock(): Promise<void> {
+    if (!this.#block || this.#held === 0) return;
+    await this.#writeOctets(this.#block.subarray(0, this.#held));
     this.#held = 0;
-    this.#chunks = [];
-    this.#block = null;
-    return taken;
   }
 
-  /** Many large messages at once must not take the room that is kept for those that leave. @param next is for the block after it */
-  async #toFile(block: Buffer, next: Buffer | null = null): Promise<void> {
-    if (block.length > 0) await this.#writeBlock(block);
-    if (next) await this.#append(next);
-  }
-
-  async #writeBlock(block: Buffer): Promise<void> {
-    if (!this.#file) {
-      this.#file = await open(this.#path, 'wx', 0o600);
-      this.#hasFile = true;
-      this.#hash = createHash('sha256');
-    }
-    this.#unlooked -= block.length;
+  async #writeOctets(octets: Buffer): Promise<void> {
+    this.#unlooked -= octets.length;
     if (this.#unlooked < 0) {
-      if (roomOn(this.#path) < block.length)
+      if (roomOn(this.#path) < octets.length)
         throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' });
       this.#unlooked = LOOK_EVERY;
     }
-    this.#hash?.update(block);
-    const { bytesWritten } = await this.#file.write(block);
-    if (bytesWritten < block.length) await this.#file.appendFile(block.subarray(bytesWritten));
-    this.#alsoKeep(block);
+    this.#hash?.update(octets);
+    const { bytesWritten } = (await this.#file?.write(octets)) ?? { bytesWritten: 0 };
+    if (bytesWritten < octets.length) await this.#file?.appendFile(octets.subarray(bytesWritten));
   }
 
-  #alsoKeep(block: Buffer): void {
-    if (!this.#kept) return;
-    this.#kept.push(block);
-    this.#keptOctets += block.length;
-    const hasRoom = this.#keep(block.length);
-    if (!hasRoom || this.#keptOctets > KEPT) this.#letGo();
+  /** False when there is no room for one. */
+  #takeBlock(): boolean {
+    const hasRoom = this.#count(BLOCK_OCTETS);
+    if (hasRoom) this.#block = takeBlock();
+    else this.#count(-BLOCK_OCTETS);
+    return hasRoom;
   }
 
-  #letGo(): void {
-    this.#keep(-this.#keptOctets);
-    this.#keptOctets = 0;
-    this.#kept = null;
+  /** After its last write has ended well. */
+  #giveBlock(): void {
+    if (!this.#block) return;
+    giveBlock(this.#block);
+    this.#block = null;
+    this.#count(-BLOCK_OCTETS);
+  }
+
+  #forget(): void {
+    this.#count(this.#block ? -BLOCK_OCTETS : -this.#held);
+    this.#chunks = [];
+    this.#block = null;
+    this.#held = 0;
   }
 
   /** Forgets the message. A file that the store has taken to another place stays there. Never rejects. */
   async discard(): Promise<void> {
-    this.#taken();
-    this.#letGo();
-    if (!this.#hasFile) return;
-    await this.#close().catch(() => undefined);
+    if (this.#chunks.length > 0 || this.#block) this.#forget();
+    const file = this.#file;
+    if (!file) return;
+    this.#file = null;
+    if (this.#finished) this.#finished.release();
+    else await file.close().catch(() => undefined);
     await unlink(this.#path).catch(() => undefined);
   }
-
-  async #close(): Promise<void> {
-    const file = this.#file;
-    this.#file = null;
-    await file?.close();
-  }
-}
-
-/** The octets at the beginning of a block; the little that a last one has does not keep all of it. */
-function filled(block: Buffer, octets: number): Buffer {
-  const part = block.subarray(0, octets);
-  return octets > block.length / 2 ? part : Buffer.from(part);
 }

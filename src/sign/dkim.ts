@@ -12,7 +12,7 @@
  * cannot be is not sent: `impossible` says why.
  */
 import type { Signed } from '../model/delivery.ts';
-import type { LeavingBody } from '../model/message.ts';
+import type { StoredBody } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
 import { fitsPattern } from '../shared/domain-name.ts';
 import { messageOf } from '../shared/message-of.ts';
@@ -56,7 +56,7 @@ export interface SignerParts {
  */
 export type Sign = (
   messageId: string,
-  open: () => Promise<LeavingBody>,
+  open: () => Promise<StoredBody>,
   maySend: (domain: string) => boolean,
 ) => Promise<Signed>;
 
@@ -80,23 +80,20 @@ export function createSigner({ rules, keysOf, clock }: SignerParts): Signer {
   }, clock);
   const sign: Sign = (messageId, open, maySend) => once(messageId, () => attempt(open, maySend));
 
-  const attempt = async (
-    open: () => Promise<LeavingBody>,
-    maySend: (domain: string) => boolean,
-  ): Promise<Attempted> => {
+  const attempt = async (open: () => Promise<StoredBody>, maySend: (domain: string) => boolean): Promise<Attempted> => {
     const not = (end: Signed): Attempted => ({ end, keys: null });
-    let body: LeavingBody;
+    let body: StoredBody;
     try {
       body = await open();
     } catch (error) {
       return not({ kind: 'impossible', code: 'stored-message-unreadable', why: messageOf(error) });
     }
-    const pieces = body.kind === 'stream' ? body.stream : body.kind === 'memory' ? [body.bytes] : body.blocks;
+    const pieces = body.kind === 'memory' ? [body.bytes] : body.stream;
     const head = new HeadReader();
     const hash = new RelaxedBodyHash();
     let plan: Plan | null = null;
     try {
-      for await (const piece of pieces as AsyncIterable<Buffer> | readonly Buffer[]) {
+      for await (const piece of pieces as AsyncIterable<Buffer> | Buffer[]) {
         const rest = head.push(piece);
         if (head.state === 'reading') continue;
         plan ??= planFor(head, maySend);

@@ -135,7 +135,7 @@ describe('mail that was just accepted', () => {
     const { worker, quiet } = scene({
       attempt: async (batch) => {
         const [entry] = await store.list({ ids: [batch.messageId] }, MONDAY);
-        seen.push(entry?.state, String(worker.octetsOf(batch.messageId)?.[0]), batch);
+        seen.push(entry?.state, String(worker.octetsOf(batch.messageId)), batch);
         return batch.recipients.map(({ id }) => outcome(id));
       },
       store: {

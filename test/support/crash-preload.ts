@@ -54,7 +54,7 @@ function wrap<Key extends string, Call extends (...args: never[]) => unknown>(
 function watchReceiving(tell: Tell, reach: Reach): void {
   const watchFile = (path: string, file: FileHandle): void => {
     let parts = 0;
-    wrap(file as unknown as Record<string, (...args: never[]) => Promise<unknown>>, 'writev', async (real, args) => {
+    wrap(file as unknown as Record<string, (...args: never[]) => Promise<unknown>>, 'write', async (real, args) => {
       const written = await real(...args);
       if (++parts === 2) reach('spool: part written');
       return written;
