@@ -1,164 +1,67 @@
 /**
- * What a long queue costs: `node bench/scale/main.ts [MESSAGES …]`, by default 50,000 and 500,000. For each length a relay
- * is started on a queue that was filled beforehand, and asked: how long until it takes mail, how much memory it has, how
- * long a message takes that comes now, what a claim costs. Then a tenth of the queue, up to 100,000, expires at once
- * while mail comes in.
+ * What a long queue costs, and whether that is little enough: `node bench/scale/main.ts [SHORT LONG [EXPIRING]]`, by default
+ * 50,000 and 500,000 waiting messages and 100,000 that expire. For each length a relay is started on a queue that was
+ * filled beforehand: how long until it takes mail, what a claim costs, how much memory it has after some work, how long
+ * mail takes that comes in, also while an operator drops what waits. Beside the long queue other messages are then given
+ * up, half of them with nothing else to do and half while mail comes in. Ends with status 1 when a goal does not hold.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort, startRelay } from '../../lab/relay.ts';
-import { openSqliteStore } from '../../src/queue/sqlite.ts';
-import { Client, proportionalMemoryOf, startCountingHost } from '../../test/support/memory-load.ts';
-import { fill } from './fill.ts';
+import { freePort } from '../../lab/relay.ts';
+import { startCountingHost } from '../../test/support/memory-load.ts';
+import { machineInWords, stealBetween, ticks } from '../machine.ts';
+import { type Figure, holds, table } from './goals.ts';
+import { type Latencies, quantile } from './load.ts';
+import { DOMAINS, type GivingUp, giveUp, type Standing, stand, type World } from './world.ts';
 
-const HOUR = 3_600_000;
-const DOMAINS = 100_000;
-const EXPIRING = 100_000;
-const CLAIMS = 200;
-const FRESH = 300;
-
-interface Figures {
-  readonly messages: number;
-  readonly startMs: number;
-  readonly memoryMb: number;
-  readonly claimMs: string;
-  readonly acceptMs: string;
-  readonly expiringAcceptMs: string;
-  readonly expiredPerSecond: number;
-}
-
-const lengths = process.argv.slice(2).map(Number);
-if (lengths.some((length) => !Number.isSafeInteger(length) || length < 1_000)) {
-  process.stderr.write('usage: node bench/scale/main.ts [MESSAGES …], 1000 at least\n');
+const numbers = process.argv.slice(2).map(Number);
+const [short = 50_000, long = 500_000, expiring = 100_000] = numbers;
+if (numbers.length === 1 || [short, long, expiring].some((each) => !Number.isSafeInteger(each) || each < 1_000)) {
+  process.stderr.write('usage: node bench/scale/main.ts [SHORT LONG [EXPIRING]], 1000 messages at least\n');
   process.exit(2);
 }
-const all: Figures[] = [];
-for (const length of lengths.length > 0 ? lengths : [50_000, 500_000]) all.push(await measure(length));
-process.stdout.write(`${table(all)}\n`);
+const before = ticks();
+const brief = await inWorld((world) => stand(world, short));
+const [full, over] = await inWorld(async (world) => [await stand(world, long), await giveUp(world, expiring)] as const);
+const figures = judged(brief, full, over);
+const number = (count: number): string => count.toLocaleString('en-US');
+process.stdout.write(
+  `${new Date().toISOString().slice(0, 10)}, ${machineInWords()}. ${number(short)} / ${number(long)} waiting messages for up to ` +
+    `${number(DOMAINS)} domains; beside the longer queue ${number(expiring)} more are given up. Steal ` +
+    `${(100 * stealBetween(before, ticks())).toFixed(0)} %.\n\n${table(figures)}\n`,
+);
+if (figures.some((figure) => holds(figure) === false)) process.exitCode = 1;
 
-async function measure(messages: number): Promise<Figures> {
+async function inWorld<Result>(measure: (world: World) => Promise<Result>): Promise<Result> {
   const folder = await mkdtemp(join(tmpdir(), 'dane-scale-'));
   const host = await startCountingHost();
-  const dead = await freePort();
   try {
-    const state = join(folder, 'state');
-    const tomorrow = Date.now() + 24 * HOUR;
-    const expiring = Math.min(EXPIRING, Math.floor(messages / 10));
-    fill({
-      folder: state,
-      messages,
-      domains: DOMAINS,
-      name: 'pile',
-      nextAttempt: tomorrow,
-      expiresAt: tomorrow + HOUR,
-    });
-    const claimMs = await claims(state, tomorrow);
-
-    const begun = performance.now();
-    const config = {
-      clients: [{ name: 'loader', networks: ['127.0.0.0/8'], tls: 'optional' }],
-      destinations: [
-        { domain: '*.late.test', tls: 'may', via: `[127.0.0.1]:${dead}` },
-        { domain: '*', tls: 'may', via: `[127.0.0.1]:${host.port}` },
-      ],
-      log: { level: 'error' },
-    };
-    // Nobody answers there, and no rule here needs an answer.
-    const resolver = { address: `127.0.0.1:${dead}`, probe: { signed: '.', bogus: ['bogus.test'] } };
-    const where = { lab: { port: 25, resolver }, dir: folder, config };
-    const relay = await startRelay(where);
-    const startMs = performance.now() - begun;
-    const acceptMs = await accepts(relay.port, FRESH);
-    await sleep(2_000);
-    const memoryMb = proportionalMemoryOf(relay.pid);
-    await relay.stop();
-
-    // Their time was over long ago: each gets one last attempt, at a host that is not there, and is given up.
-    const before = Date.now() - HOUR;
-    fill({ folder: state, messages: expiring, domains: DOMAINS, name: 'late', nextAttempt: before, expiresAt: before });
-    const again = await startRelay(where);
-    const started = performance.now();
-    const whileExpiring: number[] = [];
-    while ((await left(state)) > 0) whileExpiring.push(...(await latencies(again.port, 50)));
-    const seconds = (performance.now() - started) / 1_000;
-    await again.stop();
-    return {
-      messages,
-      startMs,
-      memoryMb,
-      claimMs,
-      acceptMs,
-      expiringAcceptMs: percentiles(whileExpiring),
-      expiredPerSecond: Math.round(expiring / seconds),
-    };
+    return await measure({ folder, host, dead: await freePort() });
   } finally {
     await host.close();
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** Milliseconds that a claim of fifty takes at a time when all of them are due, and to give them back. */
-async function claims(folder: string, now: number): Promise<string> {
-  const store = await openSqliteStore({ folder, mode: 'relay' });
-  try {
-    const request = { owner: 'scale', now, leaseMs: HOUR, limit: 50, perDomain: 20, taken: new Map() };
-    const taken: number[] = [];
-    for (let round = 0; round < CLAIMS; round++) {
-      const begun = performance.now();
-      const claimed = await store.claim(request);
-      taken.push(performance.now() - begun);
-      await store.giveBack(claimed.map(({ lease }) => lease));
-    }
-    return percentiles(taken);
-  } finally {
-    await store.close();
-  }
-}
-
-async function left(folder: string): Promise<number> {
-  const store = await openSqliteStore({ folder, mode: 'visitor' });
-  try {
-    return (await store.outlook(Date.now(), 1)).due.length;
-  } finally {
-    await store.close();
-  }
-}
-
-async function accepts(port: number, count: number): Promise<string> {
-  return percentiles(await latencies(port, count));
-}
-
-/** From the final dot to the 250, one message after another on one connection. */
-async function latencies(port: number, count: number): Promise<readonly number[]> {
-  const client = new Client(port);
-  await client.greet();
-  const taken: number[] = [];
-  for (let at = 0; at < count; at++) {
-    const begun = performance.now();
-    await client.send(`someone@fresh${at % 20}.test`, ['Subject: now\r\n']);
-    taken.push(performance.now() - begun);
-  }
-  client.end();
-  return taken;
-}
-
-function percentiles(values: readonly number[]): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  return [0.5, 0.99].map((part) => (sorted[Math.floor((sorted.length - 1) * part)] ?? 0).toFixed(1)).join(' / ');
-}
-
-function table(figures: readonly Figures[]): string {
-  const rows: readonly (readonly [string, (of: Figures) => string])[] = [
-    ['start until mail is taken, ms', ({ startMs }) => startMs.toFixed(0)],
-    ['memory of all processes (PSS), MB', ({ memoryMb }) => memoryMb.toFixed(0)],
-    ['claim of fifty, p50 / p99 ms', ({ claimMs }) => claimMs],
-    ['message taken, p50 / p99 ms', ({ acceptMs }) => acceptMs],
-    ['the same while mail expires, p50 / p99 ms', ({ expiringAcceptMs }) => expiringAcceptMs],
-    ['expired a second meanwhile', ({ expiredPerSecond }) => String(expiredPerSecond)],
+function judged(brief: Standing, full: Standing, over: GivingUp): readonly Figure[] {
+  const both = (pick: (of: Standing) => number): readonly number[] => [pick(brief), pick(full)];
+  const times = (values: Latencies): readonly number[] => [0.5, 0.99].map((part) => quantile(values, part));
+  const against = (values: Latencies): readonly number[] => [quantile(values, 0.99) / quantile(full.undisturbed, 0.99)];
+  return [
+    { what: 'start until mail is taken, ms', values: both(({ startMs }) => startMs), most: 5_000 },
+    { what: 'memory after some work (PSS), MB', values: both(({ memoryMb }) => memoryMb) },
+    { what: 'memory, longer to shorter', values: [full.memoryMb / brief.memoryMb], least: 0.8, most: 1.2 },
+    { what: 'claim of fifty, median, ms', values: both(({ claimMs }) => claimMs) },
+    { what: 'claim, longer to shorter', values: [full.claimMs / brief.claimMs], most: 2 },
+    { what: 'given up a second, nothing else to do', values: [over.alone], least: 1_000 },
+    { what: 'given up a second while mail comes in', values: [over.underLoad] },
+    { what: 'notices for each message given up', values: [over.notices / expiring], least: 1, most: 1 },
+    { what: 'mail taken beside the longer queue, p50 / p99, ms', values: times(full.undisturbed) },
+    { what: 'the same while mail is given up', values: times(over.latencies) },
+    { what: 'its p99 to that of a quiet time', values: against(over.latencies), most: 5 },
+    { what: 'the same while an operator drops mail', values: times(full.dropping) },
+    { what: 'its p99 to that of a quiet time', values: against(full.dropping), most: 5 },
+    { what: 'dropped meanwhile', values: [full.dropped] },
   ];
-  const head = `| waiting messages, ${DOMAINS.toLocaleString('en-US')} domains | ${figures.map(({ messages }) => messages.toLocaleString('en-US')).join(' | ')} |`;
-  const rule = `|---|${figures.map(() => '---|').join('')}`;
-  return [head, rule, ...rows.map(([what, of]) => `| ${what} | ${figures.map(of).join(' | ')} |`)].join('\n');
 }

@@ -62,7 +62,7 @@ export interface MovedSlice {
 }
 
 /** Recipients in one slice: some 10 ms in which nobody else can write. */
-const SLICE = 500;
+const SLICE = 100;
 
 export interface Operations {
   readonly accept: (message: NewMessage, expiresAt: number, take: TakeTerms | null) => readonly Taken[];
@@ -74,7 +74,7 @@ export interface Operations {
     settlements: readonly Settlement[],
     notices: readonly Admission[],
   ) => 'settled' | 'lost';
-  readonly giveBack: (leases: readonly string[]) => void;
+  readonly giveBack: (leases: readonly string[], notBefore: number) => void;
   readonly extendLeases: (leases: readonly string[], until: number) => void;
   readonly move: (action: Action, filter: QueueFilter, now: number, slice: Slice) => MovedSlice;
   /** Leases of this owner that came after `lease`. */
@@ -255,11 +255,11 @@ export function createOperations(
     if (row?.body_in_file === 1) deeds.did({ afterCommit: () => files.remove(row.id) });
   };
 
-  const freeLease = (lease: number): void => {
+  const freeLease = (lease: number, notBefore = 0): void => {
     const domains = new Set(leased.all(lease).map(({ domain }) => domain));
     freeLeased.run(lease);
     deleteLease.run(lease);
-    for (const domain of domains) refreshLane(domain);
+    for (const domain of domains) refreshLane(domain, notBefore);
   };
 
   /** The latest time that the clock has shown here. */
@@ -379,8 +379,8 @@ export function createOperations(
       return 'settled';
     },
 
-    giveBack(leases) {
-      for (const lease of leases) freeLease(Number(lease));
+    giveBack(leases, notBefore) {
+      for (const lease of leases) freeLease(Number(lease), notBefore);
     },
 
     extendLeases(leases, until) {

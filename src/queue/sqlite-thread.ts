@@ -3,6 +3,7 @@
  * connection of this process to the database, so that a flush to disk never stops the SMTP side.
  */
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { type Backlog, createBacklog } from './groups.ts';
 import { type EngineOptions, type Failure, failureOf, openEngine, type Reply, type Request } from './sqlite-engine.ts';
 import { StoreError } from './store.ts';
 
@@ -22,9 +23,6 @@ export type FromThread =
   | { readonly kind: 'cannot-open'; readonly failure: Failure }
   | { readonly kind: 'replies'; readonly replies: readonly Reply[] };
 
-/** Enough to spread the cost of a flush over many; bounded, so that the first of them is not kept waiting for long. */
-const LARGEST_GROUP = 256;
-
 if (parentPort) serve(parentPort, workerData as ThreadData);
 
 function serve(port: MessagePort, data: ThreadData): void {
@@ -36,10 +34,16 @@ function serve(port: MessagePort, data: ThreadData): void {
       const [reply] = engine.run([{ id: 0, name: 'recover', args: [owner, lastLease] }]);
       if (reply?.ok !== true) throw new StoreError(`the last thread could not be succeeded: ${reply?.failure.message}`);
     }
+    const backlog = createBacklog();
     port.on('message', (first: ToThread) => {
-      const group = first === 'close' ? [] : [...first];
-      const last = first === 'close' || addWaiting(port, group) === 'close';
-      if (group.length > 0) say({ kind: 'replies', replies: engine.run(group) });
+      let last = first === 'close';
+      if (first !== 'close') backlog.add(first);
+      for (;;) {
+        if (!last) last = addWaiting(port, backlog) === 'close';
+        const group = backlog.nextGroup();
+        if (group.length === 0) break;
+        say({ kind: 'replies', replies: engine.run(group) });
+      }
       if (!last) return;
       engine.close();
       port.close();
@@ -52,12 +56,12 @@ function serve(port: MessagePort, data: ThreadData): void {
 }
 
 /** Adds what has come meanwhile. */
-function addWaiting(port: MessagePort, group: Request[]): 'close' | 'more' {
-  while (group.length < LARGEST_GROUP) {
+function addWaiting(port: MessagePort, backlog: Backlog): 'close' | 'more' {
+  while (!backlog.isFull()) {
     const next = receiveMessageOnPort(port) as { message: ToThread } | undefined;
     if (!next) break;
     if (next.message === 'close') return 'close';
-    group.push(...next.message);
+    backlog.add(next.message);
   }
   return 'more';
 }

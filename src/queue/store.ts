@@ -130,8 +130,12 @@ export interface Store extends QueueDesk {
     notices: readonly Admission[],
   ) => Promise<'settled' | 'lost'>;
 
-  /** Ends claims that nothing was done with: their recipients wait as before. Those that are lost stay lost. */
-  readonly giveBack: (leases: readonly string[]) => Promise<void>;
+  /**
+   * Ends claims that nothing was done with: their recipients wait as before. Those that are lost stay lost.
+   *
+   * @param notBefore  when their domains are served again at the earliest, unless something new comes for them
+   */
+  readonly giveBack: (leases: readonly string[], notBefore: number) => Promise<void>;
 
   /** Leases that are lost already stay lost. */
   readonly extendLeases: (leases: readonly string[], until: number) => Promise<void>;

@@ -30,6 +30,9 @@ export interface Turns {
   readonly opensAt: (now: number) => number | null;
 }
 
+/** More domains than this whose hosts are busy: the oldest are forgotten, so that memory and time are bounded. */
+const CLOSED_AT_MOST = 1_000;
+
 export function createTurns({ limitsOf, perDomain }: TurnOptions): Turns {
   const running = new Map<string, number>();
   const closed = new Map<string, number>();
@@ -57,7 +60,12 @@ export function createTurns({ limitsOf, perDomain }: TurnOptions): Turns {
       if (left > 0) running.set(domain, left);
       else running.delete(domain);
     },
-    close: (domain, until) => void closed.set(domain, until),
+    close(domain, until) {
+      closed.delete(domain);
+      closed.set(domain, until);
+      const [oldest] = closed.keys();
+      if (closed.size > CLOSED_AT_MOST && oldest !== undefined) closed.delete(oldest);
+    },
     taken(now, isUnmetered) {
       for (const [domain, until] of closed) if (until <= now) closed.delete(domain);
       const domains = new Set([...running.keys(), ...closed.keys(), ...rates.names()]);

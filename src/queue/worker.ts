@@ -9,6 +9,7 @@ import type { Batch, NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
 import { domainOf } from '../shared/domain-name.ts';
 import { createBackoff } from './backoff.ts';
+import { createDesk } from './desk.ts';
 import { deferralOf, type Ending, endingOf, internalError, type MakeNotice } from './ending.ts';
 import { type AtHand, createFresh } from './fresh.ts';
 import type { Schedule } from './schedule.ts';
@@ -65,11 +66,25 @@ const LEASE_MS = 60_000;
 const OUTLOOK = 1_000;
 /** Messages for one destination in memory, at most. */
 const FRESH_PER_DOMAIN = 500;
+/** In one claim: whoever hands in a message meanwhile waits behind that many at most. */
+const CLAIMED_AT_ONCE = 50;
+/** Attempts whose end is on its way to the store: with more than this, nothing is claimed; with half of it, again. */
+const ENDING = 200;
+/** Notices being written: when thousands of messages are given up at once, others get a word in between. */
+const NOTICES_AT_ONCE = 32;
 /** How often to look for what the command line or another node changed. */
 const POLL_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 /** For how long nothing is begun for a domain whose mail host has its hands full: this, and up to twice as long. */
 const BUSY_MS = 1_000;
+/** Between two such domains: where thousands share a host, they do not come back faster than can be looked at. */
+const BUSY_APART_MS = 2;
+
+interface Attempted {
+  readonly outcomes: readonly Outcome[];
+  readonly now: number;
+  readonly putOffUntil: number | null;
+}
 
 export function createWorker(options: WorkerOptions): QueueWorker {
   const { store, attempt, makeNotice, schedule, clock, log, owner } = options;
@@ -81,14 +96,19 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   const running = new Map<string, Promise<void>>();
   /** How many of them are being attempted. */
   let attempting = 0;
-  /** Claims that nothing was done with, until the store has them back. */
-  const unused = new Set<string>();
+  /** Claims that nothing was done with, until the store has them back, and from when on they may be claimed again. */
+  const unused = new Map<string, number>();
+  const noticeDesk = createDesk(NOTICES_AT_ONCE);
+  let busyUntil = 0;
   /** Domains with mail in the store that is due, as far as is known: what comes now has to wait behind it. */
   let behind = new Set<string>();
   /** True when there are too many of them to be named, or nothing is known yet. */
   let allBehind = true;
   /** There was no room for another claim, or one is on its way and what it will leave is not known. */
   let wantsMore = false;
+  /** Attempts whose end is on its way to the store. One that could not be stored at once does not count any more. */
+  let ending = 0;
+  let tooManyEnding = false;
   const abandoned = new AbortController();
   const stopped = new AbortController();
   let started = false;
@@ -152,10 +172,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   };
 
   const giveBack = async (): Promise<void> => {
-    const leases = [...unused];
-    if (leases.length === 0) return;
-    await store.giveBack(leases);
-    for (const lease of leases) unused.delete(lease);
+    for (const [notBefore, leases] of Map.groupBy(unused.keys(), (lease) => unused.get(lease) ?? 0)) {
+      await store.giveBack(leases, notBefore);
+      for (const lease of leases) unused.delete(lease);
+    }
   };
 
   /** Returns when there may be more to claim: at once, when something is due, or null when that is not known. */
@@ -163,9 +183,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     await giveBack();
     beginFresh([...fresh.domains()]);
     const now = clock.now();
-    const limit = concurrency - attempting;
+    const limit = Math.min(concurrency - attempting, CLAIMED_AT_ONCE);
     wantsMore = true;
-    if (limit <= 0) return null;
+    tooManyEnding = ending > ENDING;
+    if (limit <= 0 || tooManyEnding) return null;
     behind = new Set();
     const [claims, { due, next }] = await Promise.all([
       store.claim({
@@ -185,7 +206,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     for (const claim of claims) {
       if (begin(claim)) begun++;
       else {
-        unused.add(claim.lease);
+        unused.set(claim.lease, 0);
         behind.add(claim.batch.domain);
       }
     }
@@ -232,24 +253,41 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       const outcomes = refusal?.outcomes ?? (await outcomesOf(batch));
       const now = clock.now();
       if (outcomes.every(({ code }) => code === 'host-busy')) {
-        turns.close(batch.domain, now + BUSY_MS * (1 + Math.random()));
-        return null;
+        return { kind: 'busy', until: notBusyAt(now) } as const;
       }
       if (!refusal) backoff.note(batch, outcomes, startedAt, now);
-      return { outcomes, now, putOffUntil: refusal?.until ?? null };
+      return { kind: 'attempted', outcomes, now, putOffUntil: refusal?.until ?? null } as const;
     });
+    if (end.kind === 'busy') turns.close(batch.domain, end.until);
     afterAttempt();
-    if (end) await settle(batch, lease, await endingOrDeferral(batch, end.outcomes, end));
-    else unused.add(lease);
+    if (end.kind === 'busy') unused.set(lease, end.until);
+    else await finish(batch, lease, end);
   };
 
-  const endingOrDeferral = async (
-    batch: Batch,
-    outcomes: readonly Outcome[],
-    at: { readonly now: number; readonly putOffUntil: number | null },
-  ): Promise<Ending> => {
+  const finish = async (batch: Batch, lease: string, end: Attempted): Promise<void> => {
+    let counts = true;
+    ending++;
+    const goOn = (): void => {
+      if (counts) ending--;
+      counts = false;
+      if (tooManyEnding && ending <= ENDING / 2) wake();
+    };
     try {
-      return await endingOf(batch, outcomes, at, tools);
+      await settle(batch, lease, await endingOrDeferral(batch, end), goOn);
+    } finally {
+      goOn();
+    }
+  };
+
+  /** In whole tenths of a second, so that many can be given back together. */
+  const notBusyAt = (now: number): number => {
+    busyUntil = Math.max(busyUntil + BUSY_APART_MS, now + BUSY_MS);
+    return Math.ceil((busyUntil + BUSY_MS * Math.random()) / 100) * 100;
+  };
+
+  const endingOrDeferral = async (batch: Batch, at: Attempted): Promise<Ending> => {
+    try {
+      return await endingOf(batch, at.outcomes, at, tools);
     } catch (error) {
       log.error('the outcome of an attempt could not be judged', {
         error: wordsOf(error, 'stack'),
@@ -261,7 +299,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
 
   const tools = {
     schedule,
-    makeNotice,
+    makeNotice: (...about: Parameters<MakeNotice>) => noticeDesk(() => makeNotice(...about)),
     onNoticeFailure: (kind: string, batch: Batch, error: unknown) =>
       log.error(`the ${kind} notice could not be written`, { error: wordsOf(error), queueId: batch.messageId }),
   };
@@ -283,7 +321,13 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     }
   };
 
-  const settle = async (batch: Batch, lease: string, { settlements, notices, events }: Ending): Promise<void> => {
+  /** @param onFailure  called when it has to be tried again: that may take long, and others can be stored meanwhile */
+  const settle = async (
+    batch: Batch,
+    lease: string,
+    { settlements, notices, events }: Ending,
+    onFailure: () => void,
+  ): Promise<void> => {
     for (let failures = 0; !abandoned.signal.aborted; ) {
       try {
         tell(batch, events, await store.settle(lease, settlements, notices));
@@ -296,6 +340,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
           queueId: batch.messageId,
           failures: ++failures,
         });
+        onFailure();
         await clock.sleep(pauseAfter(failures), abandoned.signal);
       }
     }
@@ -317,7 +362,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   const allEnded = async (): Promise<void> => {
     await claiming;
     while (running.size > 0) await Promise.all(running.values());
-    for (const { lease } of fresh.waiting()) unused.add(lease);
+    for (const { lease } of fresh.waiting()) unused.set(lease, 0);
     await giveBack().catch((error: unknown) => log.error('claims could not be given back', { error: wordsOf(error) }));
   };
 

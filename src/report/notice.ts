@@ -5,6 +5,7 @@
  * null sender, so nothing can ever bounce back and forth (RFC 5321 §6.1). Everything in them is seven-bit, so that any
  * host can take them, unless the sender's own address or the returned message is not (RFC 6533 §3).
  */
+import { isAscii as isSevenBit } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import type { Outcome } from '../model/delivery.ts';
 import type { Batch, NewMessage, NoticeKind, QueuedRecipient } from '../model/message.ts';
@@ -63,7 +64,7 @@ export function createNoticeMaker({ hostname, language, readHead, newId, clock }
     const utf8 = !isAscii(sender);
     const now = clock.now();
     const bytes = compose({ kind, batch, entries, hostname, language, original, full, utf8, now });
-    const eightBit = bytes.some((octet) => octet > 127);
+    const eightBit = !isSevenBit(bytes);
     return {
       id: newId(),
       receivedAt: now,
@@ -218,7 +219,7 @@ function typed(type: string, address: string, utf8: boolean): string {
 function returned({ batch, original, full, utf8 }: Draft): Buffer {
   const end = original.indexOf('\r\n\r\n');
   const part = full || end < 0 ? original : original.subarray(0, end + 2);
-  const eightBit = part.some((octet) => octet > 127);
+  const eightBit = !isSevenBit(part);
   const global = utf8 && batch.envelope.smtputf8;
   // As text a header can be encoded; message types cannot, and go as they are (RFC 2046 §5.2.1).
   const encoded = eightBit && !full && !global;

@@ -115,8 +115,14 @@ function sentenceNl(says: string, detail: string, reply: string | null): string 
 
 /** `22 November 2026 at 06:00 UTC`. */
 function dateIn(locale: 'en-GB' | 'nl-NL', ms: number): string {
-  const format = new Intl.DateTimeFormat(locale, { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
-  return `${format.format(ms)} UTC`;
+  return `${DATES[locale].format(ms)} UTC`;
+}
+
+// Made once: making one costs as much as the rest of a notice.
+const DATES = { 'en-GB': datesIn('en-GB'), 'nl-NL': datesIn('nl-NL') } as const;
+
+function datesIn(locale: string): Intl.DateTimeFormat {
+  return new Intl.DateTimeFormat(locale, { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
 }
 
 function inWords(rfc: string, section: string): string {

@@ -165,6 +165,32 @@ describe('group commit', () => {
     engine.close();
   });
 
+  test('a thousand ends that are asked for at once do not keep a message waiting that comes after them', async () => {
+    const store = await openSqliteStore({ folder, ...relay });
+    for (let at = 0; at < 10; at++) {
+      await Promise.all(Array.from({ length: 100 }, () => store.accept(message(), terms)));
+    }
+    const claims = await store.claim({ ...everything, limit: 1_000, perDomain: 1_000 });
+    expect(claims).toHaveLength(1_000);
+    let settled = 0;
+    const ends = claims.map(async ({ batch, lease }) => {
+      const notices = [{ message: message({ sender: '', to: ['jan@rijk.example'] }), ...terms }];
+      const end = await store.settle(
+        lease,
+        batch.recipients.map(({ id }) => leaves(id)),
+        notices,
+      );
+      settled++;
+      return end;
+    });
+    await store.accept(message(), terms);
+    // It shares its commit with a few of them.
+    expect(settled).toBeLessThanOrEqual(16);
+    expect(new Set(await Promise.all(ends))).toEqual(new Set(['settled']));
+    expect(await store.count(MONDAY)).toEqual({ waiting: 1_001, held: 0, delivering: 0 });
+    await store.close();
+  });
+
   test('all that wait share one commit, and reads in the group see it', () => {
     const engine = openEngine({ folder, ...relay });
     const before = statSync(join(folder, 'queue.db-wal')).size;

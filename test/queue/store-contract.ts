@@ -291,6 +291,17 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
         expect(await store.settle(second.lease, end, [])).toBe('settled');
       });
 
+      test('what is given back waits as before; its domain is not served before it is said, unless something new comes', async () => {
+        for (const id of ['A', 'B', 'C']) await store.accept(message({ id, to: [`x@${id}.example`] }), terms);
+        const leases = (await claim()).map(({ lease }) => lease);
+        await store.giveBack(leases.slice(0, 2), MONDAY + MINUTE);
+        await store.giveBack([...leases.slice(2), '999999'], 0);
+        expect((await claim()).map(({ batch }) => batch.messageId)).toEqual(['C']);
+        await store.accept(message({ id: 'A2', to: ['x@A.example'] }), terms);
+        expect((await claim()).map(({ batch }) => batch.messageId)).toEqual(['A', 'A2']);
+        expect((await claim({ now: MONDAY + MINUTE })).map(({ batch }) => batch.messageId)).toEqual(['B']);
+      });
+
       test('a lease that is extended is not taken over', async () => {
         await store.accept(message(), terms);
         const { lease } = await claimOne();

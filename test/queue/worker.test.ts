@@ -232,7 +232,10 @@ describe('mail that was just accepted', () => {
     expect(await drained).toBe(true);
     const taken = await store.claim({ ...everything, owner: 'node-2', now: clock.now() });
     expect(taken.map(({ batch }) => batch.messageId)).toEqual(['TWO']);
-    await store.giveBack(taken.map(({ lease }) => lease));
+    await store.giveBack(
+      taken.map(({ lease }) => lease),
+      0,
+    );
   });
 
   test('that could not be stored is attempted by nobody, and its sender hears of it', async () => {
@@ -547,6 +550,70 @@ describe('how much at once', () => {
     for (const id of ['one', 'two', 'three']) await store.accept(message({ id, to: [`x@${id}.example`] }), terms);
   };
 
+  test('mail that ends faster than it can be stored is not claimed any further, until it has been', async () => {
+    const held: (() => void)[] = [];
+    let slow = true;
+    const { worker, attempts, events, clock } = scene({
+      concurrency: 1_000,
+      perDomain: 1_000,
+      store: {
+        settle: async (...args) => {
+          if (slow) await new Promise<void>((resolve) => held.push(resolve));
+          return store.settle(...args);
+        },
+      },
+    });
+    await Promise.all(
+      Array.from({ length: 500 }, (_, at) => store.accept(message({ to: [`x@d${String(at % 50)}.example`] }), terms)),
+    );
+    worker.start();
+    await until(() => held.length > 200 && clock.sleepers() >= 2);
+    expect(attempts.length).toBeLessThanOrEqual(350);
+    slow = false;
+    for (const go of held) go();
+    await until(() => events.length === 500);
+    expect(attempts).toHaveLength(500);
+  });
+
+  test('ends that cannot be stored do not keep other mail from being claimed', async () => {
+    const { worker, events } = scene({
+      concurrency: 1_000,
+      perDomain: 1_000,
+      store: {
+        settle: async (lease, settlements, notices) => {
+          if (settlements.length === 2) throw new StoreFull('no room');
+          return store.settle(lease, settlements, notices);
+        },
+      },
+    });
+    await Promise.all(
+      Array.from({ length: 300 }, () => store.accept(message({ to: ['a@x.example', 'b@x.example'] }), terms)),
+    );
+    await store.accept(message({ to: ['a@y.example'], receivedAt: MONDAY }), terms);
+    worker.start();
+    await until(() => events.length === 1);
+    expect(events).toMatchObject([{ event: 'delivered', domain: 'y.example' }]);
+  });
+
+  test('of notices a few are written at a time', async () => {
+    let [writing, most] = [0, 0];
+    const { worker, clock, events } = scene({
+      concurrency: 200,
+      perDomain: 200,
+      attempt: everybody({ result: 'bounced', code: 'remote-refused', status: '5.1.1' }),
+      makeNotice: async () => {
+        most = Math.max(most, ++writing);
+        await store.count(clock.now());
+        writing--;
+        return null;
+      },
+    });
+    await Promise.all(Array.from({ length: 150 }, () => store.accept(message(), terms)));
+    worker.start();
+    await until(() => events.length === 150);
+    expect(most).toBe(32);
+  });
+
   test('no more attempts than `concurrency`; whoever finishes makes room for the next', async () => {
     const { open, attempt } = gate();
     const { worker } = scene({ attempt, concurrency: 4 });
@@ -785,9 +852,9 @@ describe('limits of a destination', () => {
 
   test('claims that cannot be given back at once are given back later', async () => {
     let broken = 3;
-    const giveBack: Store['giveBack'] = async (leases) => {
+    const giveBack: Store['giveBack'] = async (leases, notBefore) => {
       if (broken-- > 0) throw new StoreFull('disk full');
-      await store.giveBack(leases);
+      await store.giveBack(leases, notBefore);
     };
     const { worker, quiet, pass, clock } = scene({
       store: { giveBack },

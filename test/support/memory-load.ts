@@ -75,7 +75,7 @@ export class Client {
   readonly #lines: AsyncIterator<string>;
 
   constructor(port: number) {
-    this.#socket = createConnection({ port, host: '127.0.0.1' });
+    this.#socket = createConnection({ port, host: '127.0.0.1', noDelay: true });
     this.#lines = linesOf(this.#socket);
   }
 
