@@ -10,12 +10,12 @@ type Command = Parameters<typeof createProgram>[0][number];
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => {
-    const [{ runCommand }, { loadConfig }, { start }] = await Promise.all([
+    const [{ runCommand }, { loadConfigApart }, { start }] = await Promise.all([
       import('./cli/run.ts'),
-      import('./config/load.ts'),
+      import('./config/load-apart.ts'),
       import('./assembly/run.ts'),
     ]);
-    return runCommand({ loadConfig, start });
+    return runCommand({ loadConfig: loadConfigApart, start });
   },
   reload: async () => {
     const [{ reloadCommand }, { loadConfig }, { askRelay }] = await Promise.all([

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { mistakeLine } from '../cli/mistakes.ts';
 import type { ReloadAnswer } from '../cli/reload.ts';
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
+import { loadConfigApart } from '../config/load-apart.ts';
 import type { Logger } from '../model/events.ts';
 import { messageOf } from '../shared/message-of.ts';
 
@@ -47,7 +47,7 @@ export function createReloader(
 
   const reload = async (): Promise<ReloadAnswer> => {
     try {
-      const loaded = loadConfig({ path: file, env: process.env });
+      const loaded = await loadConfigApart({ path: file, env: process.env });
       if (!loaded.ok) return refuse(loaded.mistakes.map(mistakeLine));
       const next: Config = { ...loaded.config, ...fixed };
       const restart = FIXED.filter((key) => !isDeepStrictEqual(loaded.config[key], old[key]));

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { afterAll, describe, expect, test } from 'vitest';
 import { mistakeLine } from '../../src/cli/mistakes.ts';
 import { runCommand } from '../../src/cli/run.ts';
-import { loadConfig } from '../../src/config/load.ts';
+import { loadConfigApart } from '../../src/config/load-apart.ts';
 import { runCommands } from './support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dane-relay-program-'));
@@ -86,7 +86,7 @@ describe('run', () => {
     const start = async (config: { readonly hostname: string }, notes: readonly string[], file: string | null) => {
       started.push([config.hostname, notes, file]);
     };
-    return runCommands([runCommand({ loadConfig, start })], 'run', ...args);
+    return runCommands([runCommand({ loadConfig: loadConfigApart, start })], 'run', ...args);
   };
 
   test('starts with a configuration that is right, and hands on what to tell', async () => {
@@ -113,6 +113,16 @@ describe('run', () => {
   test('a file that is not there: exit status 3', async () => {
     const { err, exitCode } = await run('--config', '/nowhere/relay.yaml');
     expect([err, exitCode, started]).toEqual(['/nowhere/relay.yaml: cannot be read: there is no such file\n', 3, []]);
+  });
+
+  test('a configuration that could not even be looked at: one line and exit status 3', async () => {
+    const loadConfig = () => Promise.reject(new Error('the configuration was not read: no more processes'));
+    const start = () => Promise.reject(new Error('nothing is started'));
+    expect(await runCommands([runCommand({ loadConfig, start })], 'run')).toEqual({
+      out: '',
+      err: 'dane-relay: the configuration was not read: no more processes\n',
+      exitCode: 3,
+    });
   });
 });
 

@@ -34,6 +34,37 @@ function importsOf(file: string): string[] {
 const folderOf = (file: string): string => relative('src', file).split('/')[0] ?? '';
 const libraryOf = (target: string): string => target.split('/', target.startsWith('@') ? 2 : 1).join('/');
 
+/** What is loaded with a file, without what it loads when it is needed. */
+function loadedWith(...roots: readonly string[]): ReadonlySet<string> {
+  const found = new Set<string>(roots);
+  for (const file of found) {
+    if (!file.endsWith('.ts')) continue;
+    const text = readFileSync(file, 'utf8');
+    const imports = text.matchAll(/^(?:import|export)\s+(?!type\s)(?:[\w*{][^'";]*?\sfrom\s+)?['"]([^'"]+)['"]/gm);
+    for (const [, target = ''] of imports) {
+      found.add(target.startsWith('.') ? normalize(join(dirname(file), target)) : libraryOf(target));
+    }
+  }
+  return found;
+}
+
+test('a relay that runs has not loaded what reads its configuration', () => {
+  const loaded = loadedWith(
+    'src/main.ts',
+    'src/assembly/run.ts',
+    'src/assembly/start.ts',
+    'src/assembly/worker-process.ts',
+  );
+  expect([...loaded]).toContain('src/config/load-apart.ts');
+  expect(['yaml', 'zod', 'src/config/load.ts'].filter((name) => loaded.has(name))).toEqual([]);
+});
+
+test('the supervisor has loaded nothing that mail passes through', () => {
+  const loaded = loadedWith('src/main.ts', 'src/assembly/run.ts', 'src/assembly/supervisor.ts');
+  const needless = ['better-sqlite3', 'nodemailer', 'prom-client', 'node:tls', 'node:worker_threads', 'src/relay.ts'];
+  expect(needless.filter((name) => loaded.has(name))).toEqual([]);
+});
+
 describe('who may import whom', () => {
   test.each(files)('%s', (file) => {
     const folder = folderOf(file);
