@@ -88,20 +88,44 @@ export function createArbiter(options: ArbiterOptions): Arbiter {
     });
   };
 
+  /** What is short for this host: null for connections to all hosts together. */
+  const scarceFor = (host: string): string | null => (connections.of(host) < limits.perHost ? null : host);
+
+  /** The worker with most gives up one that works, in time. @param fair how many nobody shall have to give up */
+  const askRichest = (worker: number, scarce: string | null, fair: number): void => {
+    const holders = connections.holders(scarce);
+    const [richest, most] = [...holders].reduce((a, b) => (b[1] > a[1] ? b : a), [worker, 0]);
+    if (richest === worker || most - owed.have(richest, scarce ?? ANY) <= fair) return;
+    owed.add(richest, scarce ?? ANY);
+    options.recall(richest, scarce, 'soon');
+  };
+
   /**
    * Idle connections of who asks go at once, and those of workers that have more of them; the worker with most gives up
    * one that works, in time. Where all have as many nobody takes from anybody.
    */
   const askOthers = (worker: number, host: string): void => {
-    const scarce = connections.of(host) < limits.perHost ? null : host;
+    const scarce = scarceFor(host);
     const holders = connections.holders(scarce);
     const hoped = wishes.filter((wish) => wish.worker === worker && (scarce === null || wish.host === scarce)).length;
     const fair = (holders.get(worker) ?? 0) + hoped - 1;
     for (const [each, count] of holders) if (each === worker || count > fair) options.recall(each, scarce, 'idle');
-    const [richest, most] = [...holders].reduce((a, b) => (b[1] > a[1] ? b : a), [worker, 0]);
-    if (richest === worker || most - owed.have(richest, scarce ?? ANY) <= fair) return;
-    owed.add(richest, scarce ?? ANY);
-    options.recall(richest, scarce, 'soon');
+    askRichest(worker, scarce, fair);
+  };
+
+  /**
+   * Something was free and somebody else has it now. Who waits longest and has none would wait for ever for one who
+   * always has work, if nobody had to give way but when he began to wait.
+   */
+  const askAgain = (): void => {
+    const asked = new Set<string | null>();
+    for (const { worker, host } of wishes) {
+      const scarce = scarceFor(host);
+      if (asked.has(scarce)) continue;
+      asked.add(scarce);
+      const has = connections.holders(scarce).get(worker) ?? 0;
+      askRichest(worker, scarce, has === 0 ? 0 : has + 1);
+    }
   };
 
   const tryTurn = (turn: Turn): boolean | null => {
@@ -140,6 +164,7 @@ export function createArbiter(options: ArbiterOptions): Arbiter {
       connections.remove(worker, host);
       owed.remove(worker, owed.have(worker, host) > 0 ? host : ANY);
       grantAll();
+      askAgain();
     },
     enter(worker, peer) {
       const refusal = gate.enter(peer);
@@ -177,6 +202,7 @@ export function createArbiter(options: ArbiterOptions): Arbiter {
       owed.forget(worker);
       turns.forget(worker);
       grantAll();
+      askAgain();
       for (const domain of [...queues.keys()]) goOn(domain);
     },
   };

@@ -75,6 +75,16 @@ export async function openWorkers(
   /** Counters of workers that have ended. */
   let bygone: MetricsOfOne | null = null;
   const lastMetrics = new Map<Life, MetricsOfOne>();
+  /** One after the other: two may die at once, and none of their counts may be lost or missing for a moment. */
+  let keeping: Promise<void> = Promise.resolve();
+  const keepCounters = (life: Life): void => {
+    keeping = keeping.then(async () => {
+      const metrics = lastMetrics.get(life);
+      if (!metrics) return;
+      bygone = await countersOf(metrics, bygone);
+      lastMetrics.delete(life);
+    });
+  };
 
   const byId = (id: number): Life | undefined => [...lives.values()].find((life) => life.id === id);
   const arbiter = createArbiter({
@@ -102,7 +112,14 @@ export async function openWorkers(
       end: (domain: string) => arbiter.end(id, domain),
       rate: (client: string, rate: NonNullable<TurnLimits['rate']>) => arbiter.takeRate(client, rate),
     });
-    worker.on('message', link.hear);
+    worker.on('message', (packet) => {
+      try {
+        link.hear(packet);
+      } catch (error) {
+        log.error('a worker says what cannot be understood, and is ended', { worker: number, error: messageOf(error) });
+        worker.kill('SIGKILL');
+      }
+    });
     worker.on('error', (error) => log.error('a worker cannot be reached', { worker: number, error: messageOf(error) }));
     const ended = new Promise<string | null>((resolve) => {
       worker.once('exit', (status, signal) =>
@@ -120,13 +137,18 @@ export async function openWorkers(
       started: null,
     };
     lives.set(number, life);
-    void ended.then(() => {
-      link.cut();
+    void ended.then((how) => {
+      link.cut(`worker ${String(number)} has ended (${how ?? 'by itself'})`);
       abandon(life);
       lives.delete(number);
       arbiter.gone(id);
     });
     return life;
+  };
+
+  const finish = async (life: Life): Promise<void> => {
+    life.process.kill('SIGKILL');
+    await life.ended;
   };
 
   /** @throws what the worker could not do, or how it ended meanwhile */
@@ -138,12 +160,7 @@ export async function openWorkers(
     const life = bear(number);
     try {
       const order: Order = { config: given, number, isFirst, lastSeen };
-      const opened = await Promise.race([
-        life.link.ask<Omit<Opened, 'listening'>>('begin', order),
-        life.ended.then((how) =>
-          Promise.reject(new Error(`worker ${String(number)} ended while it began (${how ?? 'by itself'})`)),
-        ),
-      ]);
+      const opened = await life.link.ask<Omit<Opened, 'listening'>>('begin', order);
       // A new configuration may have come meanwhile.
       for (let has = given; has !== current; ) {
         const next = current;
@@ -154,8 +171,7 @@ export async function openWorkers(
       life.isOpen = true;
       return { life, opened };
     } catch (error) {
-      life.process.kill('SIGKILL');
-      await life.ended;
+      await finish(life);
       throw error;
     }
   };
@@ -198,9 +214,7 @@ export async function openWorkers(
       if (life) {
         const how = await life.ended;
         if (stopping) return;
-        const metrics = lastMetrics.get(life);
-        lastMetrics.delete(life);
-        if (metrics) bygone = await countersOf(metrics, bygone);
+        keepCounters(life);
         if (performance.now() - born > HEALTHY_MS) pause = PAUSE_FIRST_MS;
         log.error('a worker died and is started again', {
           worker: number,
@@ -212,17 +226,20 @@ export async function openWorkers(
       await clock.sleep(pause, stop.signal);
       pause = Math.min(pause * 2, PAUSE_MOST_MS);
       if (stopping) return;
+      let begun: Life | null = null;
       try {
-        const begun = await begin(number, false);
-        life = begun.life;
-        await listenWith(life);
-        if (hasStarted) await startOne(life);
+        begun = (await begin(number, false)).life;
+        await listenWith(begun);
+        if (hasStarted) await startOne(begun);
         log.info('a worker was started again', { worker: number });
       } catch (error) {
         if (stopping) return;
         log.error('a worker could not be started', { worker: number, error: messageOf(error), inMs: pause });
-        life = null;
+        // It may live and do half of its work: the next one would find its place taken.
+        if (begun) await finish(begun);
+        begun = null;
       }
+      life = begun;
     }
   };
   const stop = new AbortController();
@@ -235,6 +252,8 @@ export async function openWorkers(
     life.link.tell('stop');
     const how = await life.ended;
     limit.abort();
+    // A service manager signals all processes, and one that has just been born does not know yet to leave that to us.
+    if (how === 'SIGTERM' && !life.isOpen) return;
     if (how !== null) throw new Error(`worker ${String(number)} ended with ${how}`);
   };
 

@@ -107,6 +107,8 @@ export class Pool<Kept extends Poolable, Work = null> {
   readonly #permits: Permits | null;
   /** Connections in use that must give way, to whatever host. */
   #owed = 0;
+  /** No more connections are permitted, to whatever host, and nothing was idle that could have made room. */
+  #isScarce = false;
 
   constructor(limits: Limits, permits: Permits | null = null) {
     this.#limits = limits;
@@ -161,8 +163,9 @@ export class Pool<Kept extends Poolable, Work = null> {
     const host = hostName === null ? null : this.#hosts.get(hostName);
     const [idle] = host ? host.idle : hostName === null ? this.#idle : [];
     if (idle) void this.#end(idle);
-    else if (howSoon === 'soon' && host && host.busy > 0) host.owed++;
-    else if (howSoon === 'soon' && hostName === null && this.#busy > 0) this.#owed++;
+    else if (howSoon === 'idle') this.#isScarce ||= hostName === null;
+    else if (host && host.busy > 0) host.owed++;
+    else if (hostName === null && this.#busy > 0) this.#owed++;
   }
 
   /** Ends what is kept and turns away who waits. Who is inside finishes and keeps nothing. Never rejects. */
@@ -200,6 +203,7 @@ export class Pool<Kept extends Poolable, Work = null> {
     const first = host.waiting.shift();
     if (first) this.#waiting--;
     if (host.waiting.length === 0) this.#wanted.delete(host);
+    if (this.#waiting === 0) this.#isScarce = false;
     return first;
   }
 
@@ -298,7 +302,9 @@ export class Pool<Kept extends Poolable, Work = null> {
     const wasFull = this.#busy >= this.#limits.total;
     this.#busy--;
     host.busy--;
-    const isKept = connection !== null && !this.#closed && !givesWay;
+    // What lies idle would keep whoever waits here for another host from the only permit there is.
+    const makesRoom = this.#isScarce && this.#waiting > host.waiting.length;
+    const isKept = connection !== null && !this.#closed && !givesWay && !makesRoom;
     if (connection && !isKept) void connection.quit();
     if (connection && isKept) this.#keep(host, key, connection, permittedAt);
     else this.#release(host);

@@ -1,0 +1,57 @@
+/**
+ * Loaded into the workers of a supervisor by NODE_OPTIONS=--import: lets one of them do what none should, at the word of
+ * the supervisor that WORKER_MOOD says. The worker knows nothing of it; what it hears is looked at from outside.
+ *
+ * Each worker that is born writes a line into the diary. What it prints goes nowhere.
+ */
+import { appendFileSync, closeSync, openSync, readFileSync } from 'node:fs';
+
+/** What is in the file that WORKER_MOOD names. */
+export interface Mood {
+  readonly diary: string;
+  /** Of the worker with this number, or of all. */
+  readonly worker: number | null;
+  /** Said by the supervisor: `begin`, `listen`, `start`, `prepare` … */
+  readonly at: string;
+  readonly does: 'die' | 'refuse' | 'keep silent' | 'talk nonsense';
+}
+
+interface Word {
+  readonly kind: string;
+  readonly id?: number;
+  readonly name?: string;
+  readonly args?: readonly [{ readonly number?: number }?];
+}
+
+type Listener = (packet: unknown, socket?: unknown) => void;
+
+const file = process.env['WORKER_MOOD'];
+if (file && process.argv[1]?.endsWith('worker-process.ts')) watch(file);
+
+function watch(path: string): void {
+  const moodNow = (): Mood => JSON.parse(readFileSync(path, 'utf8')) as Mood;
+  appendFileSync(moodNow().diary, `${process.pid} ${Date.now()}\n`);
+  closeSync(1);
+  // The lowest that is free: the one that was just closed.
+  openSync('/dev/null', 'w');
+  let own = 0;
+  /** False when the worker is not to hear it. */
+  const heed = ({ kind, id, name, args }: Word): boolean => {
+    if (name === 'begin') own = args?.[0]?.number ?? 0;
+    const { worker, at, does } = moodNow();
+    if (name !== at || (worker !== null && worker !== own)) return true;
+    if (does === 'die') process.kill(process.pid, 'SIGKILL');
+    if (does === 'talk nonsense') process.send?.({ nonsense: kind });
+    if (does === 'refuse') process.send?.([{ kind: 'refusal', id, message: `${at} is not to my taste` }]);
+    return false;
+  };
+  const on = process.on.bind(process) as (event: string, listener: Listener) => NodeJS.Process;
+  process.on = ((event: string, listener: Listener) => {
+    if (event !== 'message') return on(event, listener);
+    return on(event, (packet, socket) => {
+      if (!Array.isArray(packet)) return listener(packet, socket);
+      const words = (packet as Word[]).filter(heed);
+      if (words.length > 0) listener(words, socket);
+    });
+  }) as typeof process.on;
+}
