@@ -21,6 +21,8 @@ export interface Copy {
 export interface Account {
   readonly handed: ReadonlyMap<string, Handed>;
   readonly copies: readonly Copy[];
+  /** How many of several workers have died in each life of their relay; none for those that are not here. */
+  readonly deadWorkers: ReadonlyMap<number, number>;
   /** Events of each life in which the relay told that a recipient got its mail. */
   readonly told: readonly { readonly event: LogEvent; readonly life: number }[];
 }
@@ -44,7 +46,7 @@ export function owed({ handed, copies }: Account): readonly string[] {
 }
 
 /** All that is wrong with what arrived, one sentence each. What did not arrive is for `owed`. */
-export function wrongs({ handed, copies, told }: Account): readonly string[] {
+export function wrongs({ handed, copies, deadWorkers, told }: Account): readonly string[] {
   const wrong: string[] = [];
   for (const { mail } of copies) {
     if (mail.sender !== '' && mail.sender !== SENDER) wrong.push(`mail of a stranger: ${mail.sender}`);
@@ -58,7 +60,7 @@ export function wrongs({ handed, copies, told }: Account): readonly string[] {
       wrong.push('a bounce without its end');
   }
   const arrivals = copies.flatMap(arrivalsOf);
-  const seen = new Set<string>();
+  const seen = new Map<string, number>();
   const toldIn = new Map(told.map(({ event, life }) => [`${event.queueId ?? ''} ${event.recipient ?? ''}`, life]));
   for (const arrival of arrivals) {
     const { name, recipient, kind, queueId, life } = arrival;
@@ -69,11 +71,18 @@ export function wrongs({ handed, copies, told }: Account): readonly string[] {
     if ((kind === 'bounce') !== recipient.endsWith(`@${REFUSING}`))
       wrong.push(`${name} ended as ${kind} for ${recipient}`);
     const inLife = `${keyOf(arrival)} ${queueId} ${String(life)}`;
-    if (seen.has(inLife)) wrong.push(`${keyOf(arrival)} arrived twice without a crash in between`);
-    seen.add(inLife);
+    const before = seen.get(inLife) ?? 0;
+    if (before > (deadWorkers.get(life) ?? 0)) wrong.push(`${keyOf(arrival)} arrived twice without a crash in between`);
+    seen.set(inLife, before + 1);
     const ended = toldIn.get(`${queueId} ${recipient}`);
     if (kind === 'letter' && ended !== undefined && ended < life)
       wrong.push(`${keyOf(arrival)} was sent again after the log had told its delivery`);
+  }
+  const deliveries = new Set<string>();
+  for (const { event } of told) {
+    const key = `${event.queueId ?? ''} ${event.recipient ?? ''}`;
+    if (deliveries.has(key)) wrong.push(`the log told twice that ${key} was delivered`);
+    deliveries.add(key);
   }
   return wrong;
 }

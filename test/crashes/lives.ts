@@ -3,6 +3,9 @@
  *
  * One lab, one state folder. Each life begins with whatever the last one left, ends at a named step, and at the end
  * of all of them the relay is left alone, to deliver what it owes. `reckon` then says what was not as promised.
+ *
+ * With several workers it is one of them that reaches the step and dies. Every other time the relay has to go on by itself,
+ * and is stopped when all is delivered; else, and in a power cut, all the others die with it.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -38,6 +41,8 @@ export interface Reckoning {
   readonly unheard: number;
   /** Life ends that left something unflushed which was then taken away. */
   readonly powerLosses: number;
+  /** Deaths of one worker that the relay has outlived. */
+  readonly outlived: number;
 }
 
 export interface Lives {
@@ -54,7 +59,7 @@ const PATIENCE_MS = 60_000;
 const OCCURRENCES = 4;
 const PRELOAD = new URL('../support/crash-preload.ts', import.meta.url).href;
 
-export async function startLives(chance: Chance): Promise<Lives> {
+export async function startLives(chance: Chance, workers = 1): Promise<Lives> {
   const folder = await mkdtemp(join(tmpdir(), 'dane-lives-'));
   const state = join(folder, 'state');
   const diary = join(folder, 'diary');
@@ -63,7 +68,9 @@ export async function startLives(chance: Chance): Promise<Lives> {
   const copies: Copy[] = [];
   const told: { event: LogEvent; life: number }[] = [];
   const deaths: Death[] = [];
+  const deadWorkers = new Map<number, number>();
   let powerLosses = 0;
+  let outlived = 0;
   let reach: (step: Step) => void = () => undefined;
 
   const domains = [GOOD, HESITANT, REFUSING, 'office.test'];
@@ -85,11 +92,11 @@ export async function startLives(chance: Chance): Promise<Lives> {
     NODE_OPTIONS: `--import=${PRELOAD}`,
     NODE_COMPILE_CACHE: join(folder, 'compiled'),
   };
-  const config = { queue: { retry: ['100ms'] }, delivery: { port: lab.port, idleTimeout: '1s' } };
+  const config = { queue: { retry: ['100ms'] }, delivery: { port: lab.port, idleTimeout: '1s' }, workers };
   let relay = await startRelay({ lab, dir: folder, env, config });
   await relay.stop();
 
-  const account: Account = { handed, copies, told };
+  const account: Account = { handed, copies, deadWorkers, told };
 
   /** Writes down what arrived since the last time, as arrived in this life. */
   const collect = (life: number, running: RunningRelay | null): void => {
@@ -158,12 +165,20 @@ export async function startLives(chance: Chance): Promise<Lives> {
     }
   };
 
-  /** Ends the life from outside when it comes to `step` for the n-th time. */
-  const watchOutside = (running: RunningRelay, step: Step, occurrence: number): void => {
+  /** Calls `act` when it comes to `step` for the n-th time, seen from outside. */
+  const watchOutside = (step: Step, occurrence: number, act: () => void): void => {
     let reached = 0;
     reach = (each) => {
-      if (each === step && ++reached === occurrence) void running.kill();
+      if (each === step && ++reached === occurrence) act();
     };
+  };
+
+  const killOneWorker = ({ pid }: RunningRelay): void => {
+    const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8')
+      .split(' ')
+      .filter(Boolean);
+    const chosen = Number(children[Math.floor(chance() * children.length)] ?? 0);
+    if (chosen > 0) process.kill(chosen, 'SIGKILL');
   };
 
   const dieDraining = async (running: RunningRelay, life: number): Promise<void> => {
@@ -182,17 +197,28 @@ export async function startLives(chance: Chance): Promise<Lives> {
   const live = async (death: Death): Promise<void> => {
     const life = deaths.push(death);
     const isThread = death.as === 'thread';
+    const oneOfSeveral = workers > 1 && !isThread && death.step !== 'drain';
+    const outlives = isThread || (oneOfSeveral && death.as === 'killed' && chance() < 0.5);
     const occurrence = death.step.startsWith('start') ? 1 : 1 + Math.floor(chance() * OCCURRENCES);
     plan(death.step, isThread ? 'thread' : 'process', occurrence);
     writeFileSync(diary, readFileSync(diary, 'utf8').replace(/^.*"died".*\n/gm, ''));
     const running = await rise();
     if (running) {
       const load = { over: false };
-      watchOutside(running, death.step, occurrence);
+      const dead = (): boolean => hasDied() || /"a worker died and is started again"/.test(running.output());
+      watchOutside(death.step, occurrence, () => (outlives ? killOneWorker(running) : void running.kill()));
       const writing = keepWriting(running, life, load);
+      // Whoever is left may deliver again what the dead one had under way.
+      if (oneOfSeveral && (outlives || isInside(death.step))) deadWorkers.set(life, 1);
       try {
-        if (isThread) await outliveThread(running, load);
-        else if (death.step === 'drain') await dieDraining(running, life);
+        if (outlives) {
+          await outlive(running, load, isThread ? hasDied : dead);
+          if (!isThread) outlived++;
+        } else if (death.step === 'drain') await dieDraining(running, life);
+        else if (oneOfSeveral && isInside(death.step)) {
+          await until(hasDied, () => `"${death.step}" was not reached`);
+          await running.kill();
+        }
         await within(running.ended, `"${death.step}" was not reached`);
       } finally {
         load.over = true;
@@ -209,12 +235,12 @@ export async function startLives(chance: Chance): Promise<Lives> {
   };
 
   /** The relay goes on without a restart: takes new mail and has delivered all when it is stopped. */
-  const outliveThread = async (running: RunningRelay, load: { over: boolean }): Promise<void> => {
-    await until(hasDied, () => 'the storage thread did not die');
+  const outlive = async (running: RunningRelay, load: { over: boolean }, dead: () => boolean): Promise<void> => {
+    await until(dead, () => 'nobody has died');
     const before = promised();
     await until(
       () => promised() > before + 5,
-      () => 'nothing was taken after the storage thread had died',
+      () => 'nothing was taken after a part had died',
     );
     load.over = true;
     await settled(running);
@@ -269,7 +295,7 @@ export async function startLives(chance: Chance): Promise<Lives> {
         if (step) doubled[step] = (doubled[step] ?? 0) + 1;
         else wrong.push('something arrived twice in the last life');
       }
-      return { wrongs: wrong, deaths, promised: promised(), doubled, unheard: unheard(account), powerLosses };
+      return { wrongs: wrong, deaths, promised: promised(), doubled, unheard: unheard(account), powerLosses, outlived };
     },
     async end() {
       await relay.kill();

@@ -52,8 +52,11 @@ function cutLog(database: string, deeds: readonly DiskDeed[], chance: Chance): r
   if (!now || !existsSync(path)) return [];
   const log = readFileSync(path);
   if (log.length <= WAL_HEADER) return [];
-  const committed = deeds.findLast((deed) => deed.did === 'committed')?.frontier;
-  const flushed = Math.max(committed?.salts === now.salts ? committed.frames : 0, now.checkpointed);
+  // Several processes may have written it down in another order than they committed in.
+  const committed = deeds.flatMap((deed) =>
+    deed.did === 'committed' && deed.frontier.salts === now.salts ? [deed.frontier.frames] : [],
+  );
+  const flushed = committed.reduce((most, frames) => Math.max(most, frames), now.checkpointed);
   const end = WAL_HEADER + flushed * (FRAME_HEADER + log.readUInt32BE(8));
   if (end >= log.length) return [];
 
