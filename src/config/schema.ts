@@ -528,8 +528,8 @@ export const schema = z.strictObject({
       .prefault('auto'),
     {
       says:
-        'Processes that share the work, all behind the same ports and with the same queue. auto: one for each core, 8 at ' +
-        'most. 1: one process with everything in it.',
+        'Processes that share the work, all behind the same ports and with the same queue. auto: one less than there ' +
+        'are cores, 1 at least and 8 at most. 1: one process with everything in it.',
     },
   ),
   shutdownGrace: key(text(duration('1s', '1h')).prefault('30s'), {
