@@ -61,8 +61,9 @@ export interface MovedSlice {
   readonly rest: Slice | null;
 }
 
-/** Recipients in one slice: some 10 ms in which nobody else can write. */
+/** Recipients changed in one slice, and those looked at: some 10 ms in which nobody else can write. */
 const SLICE = 100;
+const LOOKED_AT = 4_000;
 
 export interface Operations {
   readonly accept: (message: NewMessage, expiresAt: number, take: TakeTerms | null) => readonly Taken[];
@@ -94,18 +95,6 @@ const ADJUSTMENT_MS = 60_000;
 const WAITING = 'held = 0 AND lease IS NULL';
 
 /**
- * The statements of `claim`, named so that a test can ask SQLite for its plan. `take` names its index, because SQLite
- * would rather look through all messages that wait for the domain than through the recipients of one message.
- */
-export const CLAIM_STATEMENTS = {
-  overdue: 'SELECT id FROM lease WHERE until <= ? AND owner <> ?',
-  dueLanes: 'SELECT domain FROM lane WHERE due <= ? ORDER BY due LIMIT ?',
-  head: `SELECT message FROM recipient WHERE domain = ? AND ${WAITING} AND next_attempt <= ? ORDER BY next_attempt LIMIT 1`,
-  take: `UPDATE recipient INDEXED BY recipient_of_message SET lease = ? WHERE message = ? AND domain = ? AND ${WAITING} AND next_attempt <= ?`,
-  earliest: `SELECT min(next_attempt) AS due FROM recipient WHERE domain = ? AND ${WAITING}`,
-} as const;
-
-/**
  * @param room  octets that new mail may take, as `roomOn` says
  */
 export function createOperations(
@@ -129,15 +118,24 @@ export function createOperations(
     'INSERT INTO lane (domain, due) VALUES (?, ?) ON CONFLICT (domain) DO UPDATE SET due = excluded.due',
   );
   const laneGone = db.prepare('DELETE FROM lane WHERE domain = ?');
-  const earliest = db.prepare<[string], { due: number | null }>(CLAIM_STATEMENTS.earliest);
+  const earliest = db.prepare<[string], { due: number | null }>(
+    `SELECT min(next_attempt) AS due FROM recipient WHERE domain = ? AND ${WAITING}`,
+  );
   const newest = db.prepare<[], { received_at: number }>('SELECT received_at FROM message ORDER BY seq DESC LIMIT 1');
   const recipientsEarlier = db.prepare('UPDATE recipient SET next_attempt = next_attempt - ?');
   const lanesEarlier = db.prepare('UPDATE lane SET due = due - ?');
   const anyLane = db.prepare('SELECT 1 FROM lane WHERE due <= ? LIMIT 1');
-  const overdue = db.prepare<[number, string], { id: number }>(CLAIM_STATEMENTS.overdue);
-  const dueLanes = db.prepare<[number, number], { domain: string }>(CLAIM_STATEMENTS.dueLanes);
-  const head = db.prepare<[string, number], { message: number }>(CLAIM_STATEMENTS.head);
-  const take = db.prepare(CLAIM_STATEMENTS.take);
+  const overdue = db.prepare<[number, string], { id: number }>('SELECT id FROM lease WHERE until <= ? AND owner <> ?');
+  const dueLanes = db.prepare<[number, number], { domain: string }>(
+    'SELECT domain FROM lane WHERE due <= ? ORDER BY due LIMIT ?',
+  );
+  const head = db.prepare<[string, number], { message: number }>(
+    `SELECT message FROM recipient WHERE domain = ? AND ${WAITING} AND next_attempt <= ? ORDER BY next_attempt LIMIT 1`,
+  );
+  // The index is named, because SQLite would rather look through all messages that wait for the domain.
+  const take = db.prepare(
+    `UPDATE recipient INDEXED BY recipient_of_message SET lease = ? WHERE message = ? AND domain = ? AND ${WAITING} AND next_attempt <= ?`,
+  );
   const leasedRows = db.prepare<[number], BatchRow>(
     `SELECT ${BATCH_COLUMNS} FROM recipient r JOIN message m ON m.seq = r.message WHERE r.lease = ? ORDER BY r.id`,
   );
@@ -177,6 +175,9 @@ export function createOperations(
     'SELECT count(*) AS waiting FROM recipient r JOIN lease l ON l.id = r.lease WHERE l.until <= ? AND r.held = 0',
   );
   const lastRecipient = db.prepare<[], { id: number | null }>('SELECT max(id) AS id FROM recipient');
+  const lastLookedAt = db.prepare<[number, number], { id: number | null }>(
+    `SELECT max(id) AS id FROM (SELECT id FROM recipient WHERE id > ? AND id <= ? ORDER BY id LIMIT ${LOOKED_AT})`,
+  );
   const setDue = db.prepare('UPDATE recipient SET next_attempt = ?, asked_at = ? WHERE id = ?');
   const setHeld = db.prepare('UPDATE recipient SET held = ? WHERE id = ?');
 
@@ -312,7 +313,7 @@ export function createOperations(
       .all(...values);
   };
 
-  const sliceOf = (filter: QueueFilter, { after, upTo }: Slice): readonly EntryRow[] => {
+  const sliceOf = (filter: QueueFilter, after: number, upTo: number): readonly EntryRow[] => {
     const { where, values } = whereOf(filter);
     return db
       .prepare<unknown[], EntryRow>(
@@ -389,7 +390,9 @@ export function createOperations(
 
     move(action, filter, now, { after, upTo }) {
       const last = upTo ?? lastRecipient.get()?.id ?? 0;
-      const rows = sliceOf(filter, { after, upTo: last });
+      // Messages are found by their ids; for all else rows are looked through, not too many at once.
+      const seen = filter.ids ? last : (lastLookedAt.get(after, last)?.id ?? last);
+      const rows = sliceOf(filter, after, seen);
       const moved = { changed: 0, delivering: 0, held: 0 };
       const lanes = new Set<string>();
       for (const row of rows) {
@@ -410,8 +413,8 @@ export function createOperations(
         moved.changed++;
       }
       for (const domain of lanes) refreshLane(domain);
-      const end = rows.length < SLICE ? undefined : rows.at(-1);
-      return { moved, rest: end ? { after: end.recipient_id, upTo: last } : null };
+      const end = rows.length < SLICE ? seen : (rows.at(-1)?.recipient_id ?? seen);
+      return { moved, rest: end < last ? { after: end, upTo: last } : null };
     },
 
     takeBack(owner, lease) {

@@ -20,7 +20,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Body, NewMessage } from '../../src/model/message.ts';
 import { openSqliteStore } from '../../src/queue/sqlite.ts';
 import { openEngine, type Reply, type Request } from '../../src/queue/sqlite-engine.ts';
-import { CLAIM_STATEMENTS } from '../../src/queue/sqlite-operations.ts';
 import { StoreError, StoreFull, StoreMissing } from '../../src/queue/store.ts';
 import { everything, leaves, MONDAY, message, octetsOf, terms } from './good-day.ts';
 import { storeContract } from './store-contract.ts';
@@ -150,20 +149,6 @@ describe('group commit', () => {
     const reply = replies.find((each) => each.id === id);
     return reply === undefined || reply.ok ? null : reply.failure.kind;
   };
-
-  test('a claim finds its rows by index, whatever waits', () => {
-    const engine = openEngine({ folder, ...relay });
-    const steps = Object.entries(CLAIM_STATEMENTS).flatMap(([name, sql]) => {
-      const values = Array.from(sql.matchAll(/\?/g), () => 1);
-      const plan = engine.db.prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all(...values);
-      return plan.map(({ detail }) => `${name}: ${detail}`);
-    });
-    // Leases are as few as the attempts that run: looking through them is what is wanted.
-    expect(steps.filter((step) => /SCAN|TEMP B-TREE/.test(step))).toEqual(['overdue: SCAN lease']);
-    expect(steps.find((step) => step.startsWith('take'))).toContain('(message=? AND domain=?)');
-    expect(steps.filter((step) => step.includes('recipient')).every((step) => step.includes('USING INDEX'))).toBe(true);
-    engine.close();
-  });
 
   test('a thousand ends that are asked for at once do not keep a message waiting that comes after them', async () => {
     const store = await openSqliteStore({ folder, ...relay });
