@@ -60,7 +60,7 @@ export interface Moved {
 
 /** The queue as an operator handles it. `now` in milliseconds since the epoch. */
 export interface QueueDesk {
-  /** How many recipients are in each state; cheap, for metrics. */
+  /** How many recipients are in each state, for metrics: of a long queue while it changes, about how many. */
   readonly count: (now: number) => Promise<Readonly<Record<QueueState, number>>>;
   /** Oldest message first. */
   readonly list: (filter: QueueFilter, now: number) => Promise<readonly QueueEntry[]>;

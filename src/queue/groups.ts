@@ -55,6 +55,9 @@ function weightOf(request: Request): number {
     case 'giveBack':
     case 'extendLeases':
       return request.args[0].length;
+    case 'countUnleased':
+    case 'move':
+      return OTHERS_AT_ONCE;
     default:
       return 1;
   }

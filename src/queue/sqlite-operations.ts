@@ -64,6 +64,8 @@ export interface MovedSlice {
 /** Recipients changed in one slice, and those looked at: some 10 ms in which nobody else can write. */
 const SLICE = 100;
 const LOOKED_AT = 4_000;
+/** Recipients counted at once: some milliseconds. */
+const COUNTED = 10_000;
 
 export interface Operations {
   readonly accept: (message: NewMessage, expiresAt: number, take: TakeTerms | null) => readonly Taken[];
@@ -82,7 +84,15 @@ export interface Operations {
   readonly takeBack: (owner: string, lease: number) => number;
   readonly isKnown: (messageId: string) => boolean;
   readonly outlook: (now: number, most: number) => Outlook;
-  readonly count: (now: number) => Readonly<Record<QueueState, number>>;
+  /** Counts those beyond row `after` that nobody works on; a long queue is counted in several goes. */
+  readonly countUnleased: (after: number) => {
+    readonly waiting: number;
+    readonly held: number;
+    /** The last row that was counted; null when there was none. */
+    readonly last: number | null;
+  };
+  /** Those under a lease. Where it has run out they wait, or are held. */
+  readonly countLeased: (now: number) => Readonly<Record<QueueState, number>>;
   readonly list: (filter: QueueFilter, now: number) => readonly QueueEntry[];
   readonly show: (messageId: string, now: number) => QueuedMessage | null;
   /** @param maxBytes  octets from the start that are wanted, null for all */
@@ -166,13 +176,14 @@ export function createOperations(
     "SELECT coalesce(substr(octets, 1, ?), x'') AS octets FROM body WHERE message = ?",
   );
   const nextLane = db.prepare<[number], { due: number | null }>('SELECT min(due) AS due FROM lane WHERE due > ?');
-  // Each by its own index: a long queue is counted without looking at its rows.
-  const counts = db.prepare<[number], { all: number; waiting: number; delivering: number }>(
-    `SELECT (SELECT count(*) FROM recipient) AS "all", (SELECT count(*) FROM recipient WHERE ${WAITING}) AS waiting,
-     (SELECT count(*) FROM recipient r JOIN lease l ON l.id = r.lease WHERE l.until > ?) AS delivering`,
+  const countUnleased = db.prepare<[number], { waiting: number; held: number; last: number | null }>(
+    `SELECT count(*) FILTER (WHERE ${WAITING}) AS waiting, count(*) FILTER (WHERE held = 1 AND lease IS NULL) AS held,
+     max(id) AS last FROM (SELECT id, held, lease FROM recipient WHERE id > ? ORDER BY id LIMIT ${COUNTED})`,
   );
-  const lapsed = db.prepare<[number], { waiting: number }>(
-    'SELECT count(*) AS waiting FROM recipient r JOIN lease l ON l.id = r.lease WHERE l.until <= ? AND r.held = 0',
+  const countLeased = db.prepare<[{ now: number }], Readonly<Record<QueueState, number>>>(
+    `SELECT count(*) FILTER (WHERE l.until > @now) AS delivering, count(*) FILTER (WHERE l.until <= @now AND r.held = 0) AS waiting,
+     count(*) FILTER (WHERE l.until <= @now AND r.held = 1) AS held
+     FROM lease l JOIN recipient r INDEXED BY recipient_leased ON r.lease = l.id`,
   );
   const lastRecipient = db.prepare<[], { id: number | null }>('SELECT max(id) AS id FROM recipient');
   const lastLookedAt = db.prepare<[number, number], { id: number | null }>(
@@ -430,11 +441,9 @@ export function createOperations(
       next: nextLane.get(now)?.due ?? null,
     }),
 
-    count(now) {
-      const { all = 0, waiting = 0, delivering = 0 } = counts.get(now) ?? {};
-      const due = waiting + (lapsed.get(now)?.waiting ?? 0);
-      return { waiting: due, held: all - due - delivering, delivering };
-    },
+    countUnleased: (after) => countUnleased.get(after) ?? { waiting: 0, held: 0, last: null },
+
+    countLeased: (now) => countLeased.get({ now }) ?? { waiting: 0, held: 0, delivering: 0 },
 
     list: (filter, now) => entries(filter).map((row) => entryFrom(row, now)),
 

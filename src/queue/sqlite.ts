@@ -11,7 +11,7 @@ import { pipeline, Transform } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Body, NewMessage } from '../model/message.ts';
-import type { Moved, QueueFilter } from '../model/queue.ts';
+import type { Moved, QueueFilter, QueueState } from '../model/queue.ts';
 import { claimsOf } from './rows.ts';
 import type { Failure, Reply, Request, Requests } from './sqlite-engine.ts';
 import type { Action, MovedSlice, Slice } from './sqlite-operations.ts';
@@ -61,7 +61,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
       await Promise.all(inParts(leases).map((part) => ask('extendLeases', part, until)));
     },
     outlook: (now, most) => ask('outlook', now, most),
-    count: (now) => ask('count', now),
+    count: (now) => countAll(ask, now),
     list: (filter, now) => ask('list', filter, now),
     show: (queueId, now) => ask('show', queueId, now),
     retry: move('retry'),
@@ -117,6 +117,18 @@ async function moveAll(ask: Ask, action: Action, filter: QueueFilter, now: numbe
     if (slice) await sleep(BREATH_MS);
   }
   return sum;
+}
+
+/** In several goes, between which others are served. What changes meanwhile may be counted twice or not at all. */
+async function countAll(ask: Ask, now: number): Promise<Readonly<Record<QueueState, number>>> {
+  let { waiting, held, delivering } = await ask('countLeased', now);
+  for (let after: number | null = 0; after !== null; ) {
+    const part: ReturnType<Requests['countUnleased']> = await ask('countUnleased', after);
+    waiting += part.waiting;
+    held += part.held;
+    after = part.last;
+  }
+  return { waiting, held, delivering };
 }
 
 function inParts(leases: readonly string[]): readonly (readonly string[])[] {
@@ -197,7 +209,14 @@ interface Running {
 /** Whether what it was asked was done is not known. */
 class ThreadGone extends StoreError {}
 
-const READS: ReadonlySet<string> = new Set<keyof Requests>(['body', 'outlook', 'count', 'list', 'show']);
+const READS: ReadonlySet<string> = new Set<keyof Requests>([
+  'body',
+  'outlook',
+  'countUnleased',
+  'countLeased',
+  'list',
+  'show',
+]);
 
 function createThread(options: Omit<ThreadData, 'successor'>): Thread {
   let owner: string | null = null;

@@ -12,8 +12,8 @@ import { fill } from '../../bench/scale/fill.ts';
 import { freePort, type RelayOptions, startRelay } from '../../lab/relay.ts';
 import { Client } from '../support/memory-load.ts';
 
-const MESSAGES = 3_000;
-const DEATHS = 4;
+const MESSAGES = 2_000;
+const DEATHS = 3;
 const HOUR = 3_600_000;
 
 let folder: string;
@@ -24,7 +24,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-test('TXN-07 TXN-08 three thousand messages are given up, the relay dies in between: one notice for each, mail comes in all the while', async () => {
+test('TXN-07 TXN-08 two thousand messages are given up, the relay dies in between: one notice for each, mail comes in all the while', async () => {
   const state = join(folder, 'state');
   const over = Date.now() - HOUR;
   fill({
