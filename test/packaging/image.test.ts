@@ -154,4 +154,16 @@ describe('what the image starts', () => {
     const launch = run(join(app, 'dane-relay'), ['run'], { env: { PATH: `${old}:/usr/bin:/bin` } });
     await expect(launch).rejects.toMatchObject({ code: 3, stderr: expect.stringContaining('Node.js 24') });
   });
+
+  test.each([
+    ['one pool of memory for all threads', {}, '1'],
+    ['the number of pools that the operator has set', { MALLOC_ARENA_MAX: '4' }, '4'],
+  ])('the relay gets %s', async (_, given, pools) => {
+    const place = await mkdtemp(join(folder, 'seen-'));
+    const script = `#!/bin/sh\nif [ "$1" = -p ]; then echo 24; else echo "$MALLOC_ARENA_MAX $*"; fi\n`;
+    await writeFile(join(place, 'node'), script, { mode: 0o755 });
+    const env = { PATH: `${place}:/usr/bin:/bin`, ...given };
+    const { stdout } = await run(join(app, 'dane-relay'), ['run', '--config', 'a.yaml'], { env });
+    expect(stdout).toBe(`${pools} --max-semi-space-size=4 ${join(app, 'src/main.ts')} run --config a.yaml\n`);
+  });
 });
