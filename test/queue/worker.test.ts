@@ -1,5 +1,6 @@
 /** The worker on a real store and a clock that the test moves. Only the attempt, the far end of the queue, is played. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -11,6 +12,7 @@ import { createSchedule } from '../../src/queue/schedule.ts';
 import { openSqliteStore } from '../../src/queue/sqlite.ts';
 import { type Store, StoreFull } from '../../src/queue/store.ts';
 import { createWorker, type QueueWorker, type WorkerLimits } from '../../src/queue/worker.ts';
+import { HeldFile } from '../../src/shared/held-file.ts';
 import {
   DAY,
   everything,
@@ -167,6 +169,35 @@ describe('mail that was just accepted', () => {
     );
     expect(claimed).toEqual([]);
     expect(worker.octetsOf('NEW')).toBeNull();
+  });
+
+  test('a large one stays open until all its attempts have ended, whoever else lets go of it', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'held-')), 'large.eml');
+    writeFileSync(path, 'to be kept\r\n');
+    const file = new HeldFile(await open(path));
+    const read = async (held: unknown): Promise<string> => {
+      const into = Buffer.alloc(12);
+      return held instanceof HeldFile ? into.toString('utf8', 0, await held.read(into, 0)) : 'not at hand';
+    };
+    const seen: string[] = [];
+    const letGo = Promise.withResolvers<void>();
+    const { worker, quiet } = scene({
+      attempt: async (batch) => {
+        const held = worker.octetsOf(batch.messageId);
+        await letGo.promise;
+        seen.push(await read(held));
+        return batch.recipients.map(({ id }) => outcome(id));
+      },
+    });
+    worker.start();
+    await quiet();
+    await worker.accept(message({ id: 'NEW', to: ['a@x.example', 'b@y.example'], body: { kind: 'file', path, file } }));
+    file.release();
+    letGo.resolve();
+    await until(async () => (await waiting()).length === 0);
+    expect(seen).toEqual(['to be kept\r\n', 'to be kept\r\n']);
+    await until(async () => worker.octetsOf('NEW') === null);
+    await expect(read(file)).rejects.toThrow(/closed|EBADF/);
   });
 
   test('goes domain by domain, each with a claim of its own', async () => {
