@@ -76,6 +76,16 @@ describe('connections to mail hosts', () => {
     expect(granted).toEqual(['1 a']);
   });
 
+  test('nor what another worker has, by one that has something else', () => {
+    const { arbiter, granted } = table({ perHost: 1, total: 2 });
+    arbiter.want(1, 'a');
+    arbiter.want(2, 'b');
+    arbiter.giveBack(2, 'a');
+    arbiter.want(3, 'a');
+    arbiter.want(3, 'c');
+    expect(granted).toEqual(['1 a', '2 b']);
+  });
+
   test('new limits hold at once: higher ones let in who waits, lower ones nobody until enough have left', () => {
     const { arbiter, granted } = table({ perHost: 1 });
     const gate = { connections: 100, connectionsPerClient: 3 };
@@ -277,6 +287,9 @@ describe('messages', () => {
     arbiter.end(1, 'a.test');
     const third = arbiter.begin(1, 'a.test', ONE);
     expect(await Promise.all([second, third].map(soFar))).toEqual([true, 'waits']);
+    // Also where a new configuration, which not all workers have yet, would let it.
+    const fourth = arbiter.begin(3, 'a.test', { connections: 2, rate: null });
+    expect(await soFar(fourth)).toBe('waits');
   });
 });
 

@@ -13,7 +13,7 @@ export interface Mood {
   readonly worker: number | null;
   /** Said by the supervisor: `begin`, `listen`, `start`, `prepare` … */
   readonly at: string;
-  readonly does: 'die' | 'refuse' | 'keep silent' | 'talk nonsense';
+  readonly does: 'die' | 'refuse' | 'keep silent' | 'talk nonsense' | 'be late';
 }
 
 interface Word {
@@ -45,13 +45,18 @@ function watch(path: string): void {
     if (does === 'refuse') process.send?.([{ kind: 'refusal', id, message: `${at} is not to my taste` }]);
     return false;
   };
+  const hear = async (word: Word, listen: () => void): Promise<void> => {
+    if (heed(word)) return listen();
+    if (moodNow().does !== 'be late') return;
+    while (moodNow().does === 'be late') await new Promise((resolve) => setTimeout(resolve, 10));
+    listen();
+  };
   const on = process.on.bind(process) as (event: string, listener: Listener) => NodeJS.Process;
   process.on = ((event: string, listener: Listener) => {
     if (event !== 'message') return on(event, listener);
     return on(event, (packet, socket) => {
       if (!Array.isArray(packet)) return listener(packet, socket);
-      const words = (packet as Word[]).filter(heed);
-      if (words.length > 0) listener(words, socket);
+      for (const word of packet as Word[]) void hear(word, () => listener([word], socket));
     });
   }) as typeof process.on;
 }
