@@ -57,3 +57,30 @@ test('TXN-08 killed at twenty-two steps under load, the relay delivers all that 
     console.info(`${String(promised)} letters promised, ${String(unheard)} more arrived unheard, twice:`, doubled);
   }
 }, 300_000);
+
+/** Of two workers one dies at each that is seen from within, with or without the other; at the others it is left to chance. */
+const OF_TWO: readonly Death[] = [
+  { step: 'accept: after commit', as: 'killed' },
+  { step: 'claim: after commit', as: 'power cut' },
+  { step: 'host: message kept', as: 'killed' },
+  { step: 'settle: before commit', as: 'power cut' },
+  { step: 'spool: part written', as: 'killed' },
+  { step: 'accept: before commit', as: 'thread' },
+  { step: 'bounce: before commit', as: 'killed' },
+  { step: 'client: 250 read', as: 'power cut' },
+  { step: 'drain', as: 'killed' },
+];
+
+test('TXN-08 one of two workers killed at nine steps under load: the relay goes on, or starts again, and keeps every 250', async () => {
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  const lives = await startLives(seeded(seed), 2);
+  try {
+    for (const death of OF_TWO) await lives.live(death);
+    const { wrongs, promised, doubled, unheard, outlived } = await lives.reckon();
+    expect(wrongs, `seed ${String(seed)}`).toEqual([]);
+    expect(promised).toBeGreaterThan(10);
+    console.info(`${promised} letters promised, ${unheard} more unheard, ${outlived} deaths outlived, twice:`, doubled);
+  } finally {
+    await lives.end();
+  }
+}, 300_000);
