@@ -1,5 +1,5 @@
 /** A supervisor and its workers, which are real processes: how they are started, watched, told and stopped. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -77,7 +77,9 @@ function configured(change: object): Config {
 /** From now on; null for none. */
 function setMood(mood: Omit<Mood, 'diary'> | null): void {
   const all: Mood = { diary: join(folder, 'diary'), worker: null, at: 'nothing', does: 'die', ...mood };
-  writeFileSync(join(folder, 'mood'), JSON.stringify(all));
+  // In one step: a worker may look at any moment.
+  writeFileSync(join(folder, 'mood.new'), JSON.stringify(all));
+  renameSync(join(folder, 'mood.new'), join(folder, 'mood'));
 }
 
 function births(): readonly { readonly pid: number; readonly at: number }[] {
