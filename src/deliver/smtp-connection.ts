@@ -213,7 +213,7 @@ export class SmtpConnection extends Base {
     }
     const socket = this.#socket;
     socket.cork();
-    for (const part of stuffer.push(bytes)) socket.write(part);
+    socket.write(Buffer.concat(stuffer.push(bytes)));
     this.#endBody(stuffer, dotSent);
     socket.uncork();
   }
@@ -491,18 +491,15 @@ function fileOf(body: LeavingBody): HeldFile | null {
   return body.kind === 'fresh' ? body.file : null;
 }
 
-/** True when the socket has no more use for the memory of these octets; false when it has failed, which it tells itself. */
-function written(socket: Socket, octets: readonly Buffer[]): Promise<boolean> {
+/**
+ * True when the socket has no more use for the memory of these octets; false when it has failed, which it tells itself.
+ * What is in one piece is not copied; many pieces are put together, since each write costs more than its octets.
+ */
+function written(socket: Socket, [first, ...others]: readonly Buffer[]): Promise<boolean> {
+  if (!first) return Promise.resolve(true);
+  const octets = others.length === 0 ? first : Buffer.concat([first, ...others]);
   return new Promise((resolve) => {
-    const last = octets.length - 1;
-    if (last < 0) return resolve(true);
-    // What leaves in one piece is not copied.
-    if (last > 0) socket.cork();
-    octets.forEach((part, i) => {
-      if (i < last) socket.write(part);
-      else socket.write(part, (error) => resolve(!error));
-    });
-    if (last > 0) socket.uncork();
+    socket.write(octets, (error) => resolve(!error));
   });
 }
 
