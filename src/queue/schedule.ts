@@ -64,10 +64,20 @@ export function createSchedule(settings: ScheduleSettings, random: () => number 
   const { retry, lifetime, tlsLifetime, delayNotice } = settings;
   const [firstInterval] = retry;
 
+  /** The last throw of dice, and for which attempt it was. */
+  let thrown = { attempt: '', chance: 0 };
+
+  /** The same for all recipients of an attempt: who failed together comes back together, in one transaction. */
+  const chanceOf = ({ messageId, domain }: Batch, now: number): number => {
+    const attempt = `${messageId} ${domain} ${now}`;
+    if (thrown.attempt !== attempt) thrown = { attempt, chance: random() };
+    return thrown.chance;
+  };
+
   /** @param step  from 1: the wait before the second attempt */
-  const intervalOf = (step: number): number => {
+  const intervalOf = (step: number, batch: Batch, now: number): number => {
     const interval = retry[Math.min(step, retry.length) - 1] ?? firstInterval;
-    return Math.round(interval * (1 + JITTER * random()));
+    return Math.round(interval * (1 + JITTER * chanceOf(batch, now)));
   };
 
   /** The step of the schedule that a message of this age would be at, had it been tried each time. */
@@ -82,8 +92,9 @@ export function createSchedule(settings: ScheduleSettings, random: () => number 
   };
 
   /** Mail that came in a moment ago is tried as soon as its destination may be; older mail keeps its place. */
-  const afterPuttingOff = (age: number, now: number, until: number): number => {
-    const next = now + intervalOf(stepAt(age));
+  const afterPuttingOff = (batch: Batch, now: number, until: number): number => {
+    const age = now - batch.receivedAt;
+    const next = now + intervalOf(stepAt(age), batch, now);
     return age < firstInterval ? Math.min(next, until) : Math.max(next, until);
   };
 
@@ -107,8 +118,8 @@ export function createSchedule(settings: ScheduleSettings, random: () => number 
       if (now >= end) return { kind: 'expired', outcome: givenUp(outcome, now < batch.expiresAt) };
       const next =
         putOffUntil === null
-          ? now + intervalOf(recipient.attempts + 1)
-          : afterPuttingOff(now - batch.receivedAt, now, putOffUntil);
+          ? now + intervalOf(recipient.attempts + 1, batch, now)
+          : afterPuttingOff(batch, now, putOffUntil);
       // One last attempt when the lifetime ends, so that a message is not given up on old news.
       return { kind: 'waits', nextAttempt: Math.min(next, end), delayed, until: end };
     },

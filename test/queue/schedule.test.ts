@@ -59,6 +59,19 @@ describe('when mail is tried again', () => {
     });
   });
 
+  test('TXN-07 recipients of one attempt come back together, those of different attempts as chance wants it', () => {
+    const chancy = createSchedule(settings);
+    const at = { now: MONDAY + 1, progress: false, putOffUntil: null };
+    const nextOf = (messageId: string, id: number): unknown =>
+      chancy.decide({ ...piet, id }, later, { ...at, batch: { ...batch, messageId } });
+    for (const messageId of ['one', 'two', 'three']) {
+      const [first, ...others] = [1, 2, 3, 4].map((id) => nextOf(messageId, id));
+      expect(others).toEqual([first, first, first]);
+    }
+    const different = new Set(Array.from({ length: 20 }, (_, i) => JSON.stringify(nextOf(`message ${i}`, 1))));
+    expect(different.size).toBeGreaterThan(10);
+  });
+
   test('TXN-07 chance adds up to a tenth and takes nothing away; the first three retries stay within the hour', () => {
     for (const chance of [0, 0.25, 0.5, 0.999]) {
       const chancy = createSchedule(settings, () => chance);
