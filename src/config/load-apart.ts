@@ -15,7 +15,10 @@ export function loadConfigApart(request: LoadRequest): Promise<LoadResult> {
     // After an answer this changes nothing.
     reader.once('close', (status, signal) => {
       reject(
-        new Error(`the configuration was not read: its reader ended with ${signal ?? `status ${String(status)}`}`),
+        new Error(
+          `the configuration was not read: its reader ended with ${signal ?? `status ${String(status)}`}. That is no ` +
+            'mistake in the file: look for memory that ran out, limits on processes, or NODE_OPTIONS',
+        ),
       );
     });
     // The environment of a process is no plain object, and would not pass.

@@ -107,25 +107,23 @@ export class Draft {
     for (const chunk of chunks) await this.#append(chunk);
   }
 
-  /** Many large messages at once must not take the memory that small ones need: then each chunk is written as it comes. */
+  /** What does not fit into the block any more is written through it. */
   #append(octets: Buffer): Promise<void> | null {
-    const fits = octets.length <= BLOCK_OCTETS && (this.#block !== null || this.#takeBlock());
-    if (!fits) return this.#writeBoth(octets);
-    const block = this.#block;
-    if (!block || this.#held + octets.length > block.length) return this.#writeAndAppend(octets);
+    return this.#fit(octets) ? null : this.#writeThrough(octets);
+  }
+
+  async #writeThrough(octets: Buffer): Promise<void> {
+    await this.#writeBlock();
+    if (!this.#fit(octets)) await this.#writeOctets(octets);
+  }
+
+  /** False also where many large messages would take the memory that small ones need: then each chunk is written as it comes. */
+  #fit(octets: Buffer): boolean {
+    const block = this.#block ?? this.#takeBlock();
+    if (!block || this.#held + octets.length > block.length) return false;
     octets.copy(block, this.#held);
     this.#held += octets.length;
-    return null;
-  }
-
-  async #writeAndAppend(octets: Buffer): Promise<void> {
-    await this.#writeBlock();
-    await this.#append(octets);
-  }
-
-  async #writeBoth(octets: Buffer): Promise<void> {
-    await this.#writeBlock();
-    await this.#writeOctets(octets);
+    return true;
   }
 
   async #writeBlock(): Promise<void> {
@@ -135,6 +133,8 @@ export class Draft {
   }
 
   async #writeOctets(octets: Buffer): Promise<void> {
+    const file = this.#file;
+    if (!file) throw new Error('a message that was given up is still being written');
     this.#unlooked -= octets.length;
     if (this.#unlooked < 0) {
       if (roomOn(this.#path) < octets.length)
@@ -142,16 +142,16 @@ export class Draft {
       this.#unlooked = LOOK_EVERY;
     }
     this.#hash?.update(octets);
-    const { bytesWritten } = (await this.#file?.write(octets)) ?? { bytesWritten: 0 };
-    if (bytesWritten < octets.length) await this.#file?.appendFile(octets.subarray(bytesWritten));
+    const { bytesWritten } = await file.write(octets);
+    if (bytesWritten < octets.length) await file.appendFile(octets.subarray(bytesWritten));
   }
 
-  /** False when there is no room for one. */
-  #takeBlock(): boolean {
+  /** Null when there is no room for one. */
+  #takeBlock(): Buffer | null {
     const hasRoom = this.#count(BLOCK_OCTETS);
     if (hasRoom) this.#block = takeBlock();
     else this.#count(-BLOCK_OCTETS);
-    return hasRoom;
+    return this.#block;
   }
 
   /** After its last write has ended well. */

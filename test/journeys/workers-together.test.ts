@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { send } from '../../lab/client.ts';
 import type { LogEvent } from '../../lab/relay.ts';
 import { goodHost } from '../../lab/world.ts';
 import { publicPart, recordText } from '../../src/sign/keys-record.ts';
@@ -76,7 +77,6 @@ const listed = async (...filter: string[]): Promise<readonly { state: string }[]
 test('both workers sign, with the same key, and their signatures hold', async () => {
   const records = { 's1._domainkey.office.test': recordText('rsa-sha256', publicPart(key, 'rsa-sha256')) };
   for (let each = 0; each < 6; each++) {
-    const { send } = await import('../../lab/client.ts');
     await send(relay.running, relay.running.client, {
       sender: 'alice@office.test',
       recipients: [`somebody-${each}@signed.test`],
