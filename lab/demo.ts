@@ -197,7 +197,7 @@ function compare(lab: Lab, { domain, expect, hosts }: Destination, event: LogEve
 /** Shows the bounces that came home. Returns what was not right. */
 async function tellBounces(lab: Lab): Promise<string[]> {
   const returned = STORY.filter((domain) => lab.world.some((each) => each.domain === domain && isBounced(each)));
-  const deadline = Date.now() + 15_000;
+  const deadline = Date.now() + 60_000;
   const bounces = (): readonly Mail[] => mailFor(lab, SENDER).filter((mail) => mail.sender === '');
   while (bounces().length < returned.length && Date.now() < deadline) await pause(50);
 

@@ -204,7 +204,7 @@ function control(socketPath: string, command: string): Promise<string> {
 }
 
 async function untilValidated(server: ServerAddress, gone: () => string | null): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 120_000;
   for (;;) {
     const words = gone();
     if (words !== null) throw new Error(words);

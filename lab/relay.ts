@@ -131,7 +131,7 @@ async function runRelay(prepared: Prepared): Promise<RunningRelay> {
   const ended = new Promise<number | null>((resolve) => child.once('close', (status) => resolve(status)));
   const stop = async (): Promise<number | null> => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
-    const hard = setTimeout(() => child.kill('SIGKILL'), 15_000);
+    const hard = setTimeout(() => child.kill('SIGKILL'), 90_000);
     const status = await ended;
     clearTimeout(hard);
     return status;
@@ -149,14 +149,15 @@ async function runRelay(prepared: Prepared): Promise<RunningRelay> {
     output: journal.output,
     untilEvent: journal.untilEvent,
     untilOutput: async (line) => {
-      const deadline = Date.now() + 30_000;
+      const deadline = Date.now() + 120_000;
       while (
         !journal
           .output()
           .split('\n')
           .some((each) => line.test(each))
       ) {
-        if (journal.ended() || Date.now() > deadline) throw new Error(`no line fits ${line}:\n${journal.output()}`);
+        if (journal.ended() || Date.now() > deadline)
+          throw new Error(`no line fits ${line} within 120 s:\n${journal.output()}`);
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     },
@@ -218,7 +219,7 @@ function listenTo(child: ChildProcess): Journal {
     tell();
   });
   const output = (): string => lines.join('\n');
-  const untilEvent: Journal['untilEvent'] = (fits, withinMs = 60_000) =>
+  const untilEvent: Journal['untilEvent'] = (fits, withinMs = 120_000) =>
     new Promise((resolve, reject) => {
       const settle = (act: () => void): void => {
         clearTimeout(timer);
@@ -251,10 +252,11 @@ function eventIn(line: string): LogEvent | null {
 
 /** Its certificate is there before it listens: without one, somebody else answers on the port. */
 async function untilListening({ address, port, certificate }: Prepared, journal: Journal): Promise<void> {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + 120_000;
   while (!existsSync(certificate) || !(await answers(address, port))) {
     if (journal.ended()) throw new Error(`the relay did not start:\n${journal.output()}`);
-    if (Date.now() > deadline) throw new Error(`the relay does not listen on ${address}:${port}:\n${journal.output()}`);
+    if (Date.now() > deadline)
+      throw new Error(`the relay does not listen on ${address}:${port} within 120 s:\n${journal.output()}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

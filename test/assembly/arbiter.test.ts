@@ -486,6 +486,5 @@ describe('pools that ask the arbiter', () => {
       expect(most().host).toBeLessThanOrEqual(2);
       expect(most().total).toBeLessThanOrEqual(6);
     },
-    30_000,
   );
 });

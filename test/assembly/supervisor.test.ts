@@ -116,7 +116,7 @@ async function started(count = 2): Promise<Crew> {
 const said = (message: string): readonly Line[] => lines.filter((line) => line.message.includes(message));
 
 async function untilSaid(message: string, times = 1): Promise<void> {
-  await expect.poll(() => said(message).length, { timeout: 30_000, interval: 10 }).toBeGreaterThanOrEqual(times);
+  await expect.poll(() => said(message).length, { interval: 10 }).toBeGreaterThanOrEqual(times);
 }
 
 /** What so many clients hear, one after the other: at MAIL, or at the door where they are not let in. */
@@ -249,7 +249,7 @@ describe('stop', () => {
     const crew = await open();
     const listening = crew.listen();
     listening.catch(() => undefined);
-    await expect.poll(() => births().length, { timeout: 20_000 }).toBe(1);
+    await expect.poll(() => births().length).toBe(1);
     expect(await parts.closeAll()).toEqual([]);
     await expect(listening).rejects.toThrow('worker 1 has ended (by itself)');
     expect(births()).toHaveLength(1);
@@ -273,7 +273,7 @@ describe('stop', () => {
     setMood({ worker: 2, at: 'stop', does: 'keep silent' });
     expect(await parts.closeAll()).toMatchObject([{ message: 'worker 2 ended with SIGKILL' }]);
     expect(births().filter(({ pid }) => isAlive(pid))).toEqual([]);
-  }, 30_000);
+  });
 
   test('told by SIGTERM to a worker as well, which a service manager does: the relay decides when it ends', async () => {
     await started();
@@ -318,7 +318,7 @@ describe('a new configuration', () => {
     const crew = await started();
     setMood({ worker: 2, at: 'begin', does: 'be late' });
     process.kill(births()[1]?.pid ?? 0, 'SIGKILL');
-    await expect.poll(() => births().length, { timeout: 20_000 }).toBe(3);
+    await expect.poll(() => births().length).toBe(3);
     await new Promise((resolve) => setTimeout(resolve, 300));
     await crew.take(configured(nobody));
     setMood(null);

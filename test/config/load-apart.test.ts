@@ -38,7 +38,7 @@ test('a reader that cannot work is told of, in words', async () => {
 
 test('nothing of it is left running', async () => {
   await loadConfigApart({ ...request, env: {} });
-  await expect.poll(() => readers(), { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => readers()).toEqual([]);
 });
 
 /** Processes that read a configuration for this one. */

@@ -54,7 +54,7 @@ export interface Lives {
 }
 
 const CLIENTS = 3;
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 180_000;
 /** A step is not always died of at its first time. */
 const OCCURRENCES = 4;
 const PRELOAD = new URL('../support/crash-preload.ts', import.meta.url).href;

@@ -64,7 +64,7 @@ test('TXN-08 killed at fifty moments under load: all that was accepted is there 
   await Promise.all([rounds(0), rounds(1)]);
   expect(told.accepted).toBeGreaterThan(500);
   expect(told.settled).toBeGreaterThan(50);
-}, 300_000);
+}, 900_000);
 
 test('TXN-08 killed before each step of a life: what is on disk at that moment keeps every promise', () => {
   const folder = join(root, 'queue');
@@ -146,7 +146,7 @@ test('TXN-08 killed before each step of a life: what is on disk at that moment k
     brokenPromises(copy, promises).map((what) => `before step ${String(index)} (${step}): ${what}`),
   );
   expect(broken).toEqual([]);
-}, 300_000);
+}, 900_000);
 
 /**
  * Calls `look` before everything that changes the disk: each statement of SQLite and each call to the file system. The

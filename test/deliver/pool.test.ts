@@ -213,7 +213,7 @@ test('all places taken: messages go on over the connection that is there, and no
   expect(turn).toBeGreaterThan(0);
   expect(turn).toBeLessThan(ends.length - 1);
   expect(ends.filter((end) => end === `one ${delivered}`)).toHaveLength(16);
-}, 30_000);
+});
 
 test('close ends what is idle, cuts what is busy, and that message waits', async () => {
   const idle = await kept();

@@ -104,9 +104,7 @@ describe.runIf(noMounts === null)(`a small disk${noMounts === null ? '' : ` (not
         await untilArrived(scene.lab, name);
       }
       expect(scene.lab.mailboxes().filter(({ content }) => content.includes('Subject: refused'))).toEqual([]);
-      await expect
-        .poll(async () => (await relay.command('queue', 'list', '--json')).stdout.trim(), { timeout: 30_000 })
-        .toBe('[]');
+      await expect.poll(async () => (await relay.command('queue', 'list', '--json')).stdout.trim()).toBe('[]');
       const left = readdirSync(join(disk, 'state'), { recursive: true }).map(String);
       expect(left.filter((name) => /\.(?:incoming|eml)$|tried/.test(name))).toEqual([]);
       await relay.stop();
@@ -219,9 +217,7 @@ test('a body that is gone for good: its sender is told in the end, without the o
   rmSync(join(relay.config, '..', 'state', 'bodies'), { recursive: true });
   await relay.untilEvent((event) => event.event === 'expired' && /ENOENT/.test(event.explanation ?? ''));
   await expect
-    .poll(() => scene.lab.mailboxes().some(({ content }) => content.includes('could not be read back from the disk')), {
-      timeout: 20_000,
-    })
+    .poll(() => scene.lab.mailboxes().some(({ content }) => content.includes('could not be read back from the disk')))
     .toBe(true);
   await relay.stop();
 });

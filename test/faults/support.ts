@@ -71,22 +71,22 @@ export function hasArrived(lab: Lab, name: string): boolean {
 }
 
 export async function untilArrived(lab: Lab, name: string): Promise<void> {
-  await expect.poll(() => hasArrived(lab, name), { timeout: 40_000, message: `${name} arrives` }).toBe(true);
+  await expect.poll(() => hasArrived(lab, name), { message: `${name} arrives` }).toBe(true);
 }
 
 /** One page of the admin port. */
 export async function page(relay: RunningRelay, path: string): Promise<string> {
   const { admin } = JSON.parse(readFileSync(relay.config, 'utf8')) as { admin: { listen: string } };
-  const response = await fetch(`http://${admin.listen}${path}`, { signal: AbortSignal.timeout(20_000) });
+  const response = await fetch(`http://${admin.listen}${path}`, { signal: AbortSignal.timeout(60_000) });
   return `${response.status} ${await response.text()}`;
 }
 
 export async function untilReady(relay: RunningRelay): Promise<void> {
-  await expect.poll(() => page(relay, '/readyz'), { timeout: 30_000, interval: 200 }).toMatch(/^200 /);
+  await expect.poll(() => page(relay, '/readyz'), { interval: 200 }).toMatch(/^200 /);
 }
 
 export async function untilNotReady(relay: RunningRelay, why: RegExp): Promise<void> {
-  await expect.poll(() => page(relay, '/readyz'), { timeout: 40_000, interval: 200 }).toMatch(why);
+  await expect.poll(() => page(relay, '/readyz'), { interval: 200 }).toMatch(why);
 }
 
 /** Whether this process may mount a disk; where not, why. */

@@ -72,7 +72,7 @@ async function passed(from: string, content: string, to = 'b@out.test'): Promise
   expect(await client.send('a@example.nl', [to], stuffed(Buffer.from(`${from}${content}`)))).toMatchObject({
     code: 250,
   });
-  await expect.poll(() => scene.host.messages.length, { timeout: 15_000, interval: 10 }).toBe(before + 1);
+  await expect.poll(() => scene.host.messages.length, { interval: 10 }).toBe(before + 1);
   return scene.host.messages[before] as ReceivedMessage;
 }
 
@@ -101,7 +101,7 @@ test('DKIM-19 copies for two domains carry the same signatures, even where the s
   const before = scene.host.messages.length;
   laterUntil = Date.now() + 1_200;
   await client.send('a@example.nl', ['b@first.test', 'later@second.test'], 'From: <piet@example.nl>\r\n\r\nHello.\r\n');
-  await expect.poll(() => scene.host.messages.length, { timeout: 15_000, interval: 10 }).toBe(before + 2);
+  await expect.poll(() => scene.host.messages.length, { interval: 10 }).toBe(before + 2);
   const copies = scene.host.messages.slice(before);
   const signatures = copies.map(({ content }) => content.toString().split('Received:')[0]);
   expect(signatures[0]).toContain('DKIM-Signature');
@@ -132,17 +132,14 @@ test('DKIM-07 a domain whose key cannot be used has its mail waiting, unless it 
   expect(event.explanation).toContain(`run chmod 600 ${lost}`);
   expect(scene.host.messages).toHaveLength(before);
   chmodSync(lost, 0o600);
-  await scene.relay.untilEvent(
-    ({ recipient, event: what }) => recipient === 'lost@out.test' && what === 'delivered',
-    20_000,
-  );
+  await scene.relay.untilEvent(({ recipient, event: what }) => recipient === 'lost@out.test' && what === 'delivered');
   expect(scene.host.messages.at(-1)?.content.toString()).toContain('DKIM-Signature');
-}, 30_000);
+});
 
 test('DKIM-18 a bounce of the relay itself is signed for its own name', async () => {
   const before = scene.host.messages.length;
   await client.send('a@example.nl', ['nobody@out.test'], 'From: <piet@example.nl>\r\n\r\nHello.\r\n');
-  await expect.poll(() => scene.host.messages.length, { timeout: 15_000, interval: 10 }).toBe(before + 1);
+  await expect.poll(() => scene.host.messages.length, { interval: 10 }).toBe(before + 1);
   const bounce = scene.host.messages[before] as ReceivedMessage;
   expect(bounce.mail).toContain('FROM:<>');
   expect(await byMailauth({ message: bounce.content, records: RECORDS })).toEqual([

@@ -76,7 +76,7 @@ function follow(running: RunningRelay): Follower {
       await send(running, running.client, { sender: 'alice@office.test', recipients: addresses, content });
     },
     attempt: async (domain, number = 1) => {
-      await running.untilEvent(() => endsFor(domain).length >= number, 30_000);
+      await running.untilEvent(() => endsFor(domain).length >= number);
       const event = endsFor(domain)[number - 1];
       if (!event) throw new Error(`no attempt ${number} for ${domain}`);
       return event;

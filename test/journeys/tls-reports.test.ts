@@ -163,7 +163,7 @@ describe('the sessions of a day', () => {
     } finally {
       await again.stop();
     }
-  }, 180_000);
+  });
 });
 
 async function adminOf({ config }: RunningRelay): Promise<string> {

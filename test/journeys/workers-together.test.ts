@@ -167,4 +167,4 @@ test('RPT-04 what both have counted becomes one report for each domain, and one 
   } finally {
     await again.stop();
   }
-}, 120_000);
+});

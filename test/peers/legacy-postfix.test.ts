@@ -160,7 +160,7 @@ describe('Postfix with the relay as its smarthost', () => {
     const before = relay.events().length;
     await submit(postfix, { ...letter(0), recipients: ['nobody@dane-ee.test'] });
     await expect
-      .poll(postfix.log, { timeout: 30_000 })
+      .poll(postfix.log)
       .toMatch(/to=<nobody@dane-ee\.test>.*status=deferred \(Server certificate not verified\)/);
     expect(
       relay

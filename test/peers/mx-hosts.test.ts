@@ -152,7 +152,7 @@ describe.each(HOSTS)('$software as a receiving host', ({ software, domain, progr
       dnssec: { mx: 'secure', address: 'secure', tlsa: 'secure' },
       tls: { version: 'TLSv1.3' },
     });
-    await expect.poll(arrived, { timeout: 30_000 }).toHaveLength(1);
+    await expect.poll(arrived).toHaveLength(1);
     const inFile = Buffer.from(MESSAGE).toString('latin1').replaceAll('\r\n', '\n');
     expect(await arrived()).toEqual([inFile]);
   });
@@ -188,7 +188,7 @@ describe.each(HOSTS)('$software as a receiving host', ({ software, domain, progr
         (each) => each.event === 'delivered' && each.recipient === `second@${domain}`,
       );
       expect(leaves).toMatchObject({ code: 'dane-ee', verdict: 'authenticated' });
-      await expect.poll(arrived, { timeout: 30_000 }).toHaveLength(before + 1);
+      await expect.poll(arrived).toHaveLength(before + 1);
     },
   );
 });

@@ -21,7 +21,7 @@ export async function untilAnswers(
   words: () => string,
   gone: () => boolean = () => false,
 ): Promise<void> {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + 120_000;
   for (;;) {
     if (await greets(address, port)) return;
     if (gone() || Date.now() > deadline) throw new Error(`nothing answers on ${address}:${port}:\n${words()}`);

@@ -102,7 +102,7 @@ test('twenty who write at once lose nothing, and leave nothing behind', async ()
   expect(new Set(readExceptions(folder).map(({ owner }) => owner)).size).toBe(20);
   expect(readdirSync(folder)).toEqual(['exceptions.json']);
   expect(statSync(file()).mode & 0o777).toBe(0o600);
-}, 20_000);
+});
 
 test('a lock that somebody left behind does not hold for ever', async () => {
   const lock = join(folder, 'exceptions.lock');

@@ -87,7 +87,7 @@ function isRunning(pid: number): boolean {
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  await vi.waitFor(async () => expect(await condition()).toBe(true), { timeout: 20_000, interval: 20 });
+  await vi.waitFor(async () => expect(await condition()).toBe(true), { timeout: 120_000, interval: 20 });
 }
 
 describe('a managed Unbound', () => {

@@ -76,7 +76,7 @@ function ask(port: number, records: readonly string[], name: string, at: number)
     ...['-dane_tlsa_domain', name, '-dane_ee_no_namechecks', '-attime', String(Math.floor(at / 1000)), ...rrset],
   ];
   return new Promise((resolve, reject) => {
-    const client = execFile('openssl', options, { timeout: 30_000 }, (_error, stdout, stderr) => {
+    const client = execFile('openssl', options, { timeout: 120_000 }, (_error, stdout, stderr) => {
       const said = `${stdout}${stderr}`;
       const match = /^DANE TLSA (\d) .* at depth (\d+)$/m.exec(said);
       const error = /^Verification error: (.*)$/m.exec(said)?.[1];
