@@ -5,8 +5,7 @@
 import { beforeEach } from 'vitest';
 
 /** What the errors of Vitest, and those of our own waiting, say of something that did not happen soon enough. */
-const OUT_OF_TIME =
-  /timed out in \d+ms|did(?:n't| not) (?:resolve|succeed) in time|within \d+ m?s|waited in vain/;
+const OUT_OF_TIME = /timed out in \d+ms|did(?:n't| not) (?:resolve|succeed) in time|within \d+ m?s|waited in vain/;
 
 interface Failure {
   readonly message: string;
