@@ -150,4 +150,4 @@ function line({ result, status, code }: Outcome): string {
 }
 
 /** Fast phases for hosts that hang. Only the phase under test is short, so that a busy machine changes nothing. */
-export const soon = 250;
+export const soon = 1_000;

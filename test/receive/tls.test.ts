@@ -223,7 +223,7 @@ describe('TLS', () => {
   });
 
   test('a handshake before the greeting has its time too, however it drips in', async () => {
-    fixture = await start({ limits: { idleMs: 200 } });
+    fixture = await start({ limits: { idleMs: 1_500 } });
     const client = await SmtpClient.connect({ port: fixture.tlsPort });
     client.raw(Buffer.from('1603010200', 'hex'));
     const drip = setInterval(() => client.raw('\x01'), 20);
