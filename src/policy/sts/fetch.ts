@@ -4,6 +4,9 @@
  * One GET of one address, over TLS with a certificate that is valid for `mta-sts.DOMAIN` by DNS-ID. Only 200 counts; no
  * redirect, no cache, no compression, 64 KiB and a minute at most. The addresses come from our own resolver. Nothing
  * here judges a policy.
+ *
+ * Mail waits for this, so silence is cut short: a host with which there is no TLS session within some seconds, as where a
+ * firewall swallows what goes to port 443, is given up long before the minute is over.
  */
 import { X509Certificate } from 'node:crypto';
 import { request } from 'node:https';
@@ -29,6 +32,8 @@ export interface FetchOptions {
   readonly port?: number;
   /** For all of it, the addresses looked up and tried among them; in milliseconds. */
   readonly timeoutMs?: number;
+  /** For the TCP connection and the TLS handshake with one address, in milliseconds; all addresses have twice that. */
+  readonly connectMs?: number;
   /** Ends what is under way. */
   readonly signal?: AbortSignal;
 }
@@ -36,6 +41,8 @@ export interface FetchOptions {
 /** RFC 8461 §3.3 suggests both. */
 const OCTETS_AT_MOST = 64 * 1024;
 const TIMEOUT_MS = 60_000;
+/** Three tries of TCP, which come after 1 s and 3 s, and a handshake with a host far away. */
+const CONNECT_MS = 10_000;
 const ADDRESSES_AT_MOST = 4;
 /** Of the time that is left, so that an address that swallows everything leaves some for the next. */
 const SHARE = 0.5;
@@ -45,7 +52,14 @@ export function policyHost(domain: string): string {
   return `mta-sts.${domain}`;
 }
 
-export function createFetcher({ locate, authorities, port = 443, timeoutMs = TIMEOUT_MS, signal }: FetchOptions) {
+export function createFetcher({
+  locate,
+  authorities,
+  port = 443,
+  timeoutMs = TIMEOUT_MS,
+  connectMs = CONNECT_MS,
+  signal,
+}: FetchOptions) {
   const ca = authorities === null ? {} : { ca: [...authorities] };
 
   const fetchOne: FetchPolicy = async (domain) => {
@@ -59,12 +73,15 @@ export function createFetcher({ locate, authorities, port = 443, timeoutMs = TIM
     }
     const addresses = location.addresses.slice(0, ADDRESSES_AT_MOST);
     let last: Fetched = failed('sts-policy-fetch-error', `${host} has no address`);
+    let silence = 2 * connectMs;
     for (const [index, address] of addresses.entries()) {
       const left = deadline - performance.now();
-      if (left <= 0 || signal?.aborted) break;
-      const patience = index === addresses.length - 1 ? left : left * SHARE;
-      const attempt = await getFrom({ host, address, port, patience, ca, signal });
+      if (left <= 0 || silence <= 0 || signal?.aborted) break;
+      const share = index === addresses.length - 1 ? 1 : SHARE;
+      const connect = Math.min(connectMs, silence * share, left);
+      const attempt = await getFrom({ host, address, port, patience: left * share, connect, ca, signal });
       if (attempt.final) return attempt.result;
+      silence -= attempt.silentMs;
       last = attempt.result;
     }
     return last;
@@ -81,7 +98,9 @@ interface Get {
   readonly host: string;
   readonly address: string;
   readonly port: number;
+  /** For all of it, and until there is a TLS session; in milliseconds. */
   readonly patience: number;
+  readonly connect: number;
   readonly ca: { readonly ca?: string[] };
   readonly signal: AbortSignal | undefined;
 }
@@ -90,16 +109,21 @@ interface Attempt {
   readonly result: Fetched;
   /** False when another address of the host may do better: no answer came from this one. */
   readonly final: boolean;
+  /** How long it took until there was a TLS session, or until that was given up. */
+  readonly silentMs: number;
 }
 
 /** One request to one address. */
-function getFrom({ host, address, port, patience, ca, signal }: Get): Promise<Attempt> {
+function getFrom({ host, address, port, patience, connect, ca, signal }: Get): Promise<Attempt> {
   return new Promise((resolve) => {
+    const began = performance.now();
+    let connectedAfter: number | null = null;
     const where = `https://${host}/.well-known/mta-sts.txt at ${address}`;
     const end = (result: Fetched, final: boolean): void => {
       clearTimeout(timer);
+      clearTimeout(silent);
       signal?.removeEventListener('abort', stopped);
-      resolve({ result, final });
+      resolve({ result, final, silentMs: connectedAfter ?? performance.now() - began });
       get.destroy();
     };
     const giveUp = (what: string, final: boolean): void =>
@@ -130,6 +154,13 @@ function getFrom({ host, address, port, patience, ca, signal }: Get): Promise<At
       },
     });
     const timer = setTimeout(() => giveUp(`did not answer in full in ${inSeconds(patience)}`, false), patience);
+    const silent = setTimeout(() => giveUp(`could not be reached in ${inSeconds(connect)}`, false), connect);
+    get.on('socket', (socket) =>
+      socket.once('secureConnect', () => {
+        connectedAfter = performance.now() - began;
+        clearTimeout(silent);
+      }),
+    );
     signal?.addEventListener('abort', stopped, { once: true });
     if (signal?.aborted) stopped();
 

@@ -6,7 +6,7 @@
  * authorities. The way to an authority is found as for DANE-TA, with the authorities in the place of TLSA records.
  */
 import { X509Certificate } from 'node:crypto';
-import type { CertificateVerdict, PathFinding, SessionEnd } from '../../model/delivery.ts';
+import type { CertificateVerdict, ConnectionFacts, PathFinding, SessionEnd } from '../../model/delivery.ts';
 import type { StsFindings, StsSession } from '../../model/sts.ts';
 import type { TlsaRecord } from '../../model/tls-policy.ts';
 import { judgeChain } from '../dane/match.ts';
@@ -36,7 +36,13 @@ export function stsSession({ plan, dialled, trouble }: SessionEnd, judge: JudgeF
   if (plan.policy.kind === 'sts' && code === 'webpki-matched') return { ...counted(sts), trouble: null };
   const verdict = judge(opened.chain ?? [], name);
   const { code: seen, detail: what } = verdict;
-  return { ...counted(sts), trouble: verdict.verdict === 'authenticated' ? null : { code: seen, detail: what } };
+  if (verdict.verdict !== 'authenticated') return { ...counted(sts), trouble: { code: seen, detail: what } };
+  // Where such a policy demands TLS, the delivery takes none that is insufficient.
+  return { ...counted(sts), trouble: connection.tls.grade === 'insufficient' ? tooWeak(connection.tls) : null };
+}
+
+function tooWeak({ version, cipher }: NonNullable<ConnectionFacts['tls']>): StsSession['trouble'] {
+  return { code: 'tls-too-weak', detail: `${version} with ${cipher}` };
 }
 
 function counted(sts: StsFindings): Omit<StsSession, 'trouble'> {

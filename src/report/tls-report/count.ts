@@ -94,6 +94,7 @@ function resultOf(end: SessionEnd): ResultType | 'success' | null {
   const policy = strictPolicyOf(end);
   // What fails by a demand of ours alone is no failure of theirs.
   if (policy?.kind === 'verify' && code.startsWith('webpki-') && result !== 'success') return null;
+  if (code === 'tls-too-weak' && tlsaOf(end) === null) return null;
   return result === 'success' && tlsaOf(end)?.considered.length === 0 ? 'tlsa-invalid' : result;
 }
 

@@ -37,6 +37,8 @@ export const RESULTS: Readonly<Partial<Record<ReasonCode, ResultType | 'success'
   'starttls-refused': 'starttls-not-supported',
   'tls-handshake-failed': 'validation-failure',
   'tls-injection': 'validation-failure',
+  // No type is about the strength of TLS. Had the handshake refused it, it would be called the same.
+  'tls-too-weak': 'validation-failure',
 
   'tlsa-mismatch': 'validation-failure',
   'tlsa-bad-chain': 'validation-failure',

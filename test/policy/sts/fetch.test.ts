@@ -43,6 +43,9 @@ async function listening(server: Server | TcpServer, address = '127.0.0.1', port
   return (server.address() as AddressInfo).port;
 }
 
+/** Takes connections and says nothing, ever. */
+const silent = (): TcpServer => createTcpServer((socket) => void socket.on('error', () => {}).resume());
+
 const serve = (handler: Handler, { chain, key }: Identity = good): Promise<number> =>
   listening(createHttpsServer({ cert: chain, key }, handler));
 
@@ -202,10 +205,24 @@ describe('STS-07 the policy is fetched over HTTPS', () => {
 
   test('an address that refuses, or swallows everything, leaves time for the next one', async () => {
     const port = await serve(answers);
-    const silent = createTcpServer((socket) => socket.resume());
-    await listening(silent, '127.0.0.2', port);
+    await listening(silent(), '127.0.0.2', port);
     expect(await fetchFrom(port, { locate: async () => at('127.0.0.3', '127.0.0.1') })).toBe(POLICY);
-    expect(await fetchFrom(port, { locate: async () => at('127.0.0.2', '127.0.0.1'), timeoutMs: 8000 })).toBe(POLICY);
+    expect(await fetchFrom(port, { locate: async () => at('127.0.0.2', '127.0.0.1'), connectMs: 4000 })).toBe(POLICY);
+  });
+
+  test('with who never comes to TLS, as behind a firewall that swallows, patience is over long before the whole time', async () => {
+    const port = await listening(silent());
+    // Not these tests' own time, nor that of anybody who waits for the mail.
+    const long = { timeoutMs: 3_600_000, connectMs: 500 };
+    expect(await fetchFrom(port, long)).toMatch(/^sts-policy-fetch-error: .*could not be reached in 1 s$/);
+    for (const address of ['127.0.0.2', '127.0.0.3', '127.0.0.4']) await listening(silent(), address, port);
+    const locate = async () => at('127.0.0.1', '127.0.0.2', '127.0.0.3', '127.0.0.4');
+    expect(await fetchFrom(port, { ...long, locate })).toMatch(/^sts-policy-fetch-error: .*could not be reached in/);
+  });
+
+  test('who has come to TLS may think for longer than that', async () => {
+    const port = await serve((request, response) => void setTimeout(() => answers(request, response), 2500));
+    expect(await fetchFrom(port, { connectMs: 2000 })).toBe(POLICY);
   });
 
   test.each<[string, () => Promise<Location>, RegExp]>([

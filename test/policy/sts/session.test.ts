@@ -48,6 +48,7 @@ interface Day {
   readonly code?: ReasonCode;
   readonly dialled?: boolean;
   readonly policy?: TlsPolicy;
+  readonly grade?: 'good' | 'insufficient';
 }
 
 const free: TlsPolicy = { kind: 'may', code: 'tlsa-absent', sni: HOST };
@@ -66,8 +67,9 @@ function endOf({
   code = 'dane-ee',
   dialled = true,
   policy = free,
+  grade = 'good',
 }: Day): SessionEnd {
-  const tls = certificate === null ? null : { version: 'TLSv1.3', cipher: 'X', group: null, grade: 'good' as const };
+  const tls = certificate === null ? null : { version: 'TLSv1.3', cipher: 'X', group: null, grade };
   const connection = {
     address: '192.0.2.1',
     verdict: 'authenticated',
@@ -127,6 +129,21 @@ describe('STS-02 STS-08 what is counted', () => {
     ['testing, signs itself', { sts: policyIn('testing'), certificate: 'signs itself' }, 'testing: webpki-not-trusted'],
     ['in the clear', { certificate: null, code: 'clear-not-offered' }, 'enforce: clear-not-offered'],
     ['no handshake', { certificate: null, code: 'tls-handshake-failed' }, 'enforce: tls-handshake-failed'],
+    [
+      'enforced, over TLS that is insufficient',
+      { policy: enforced, code: 'tls-too-weak', grade: 'insufficient' },
+      'enforce: tls-too-weak',
+    ],
+    [
+      'testing, over TLS that is insufficient',
+      { sts: policyIn('testing'), code: 'encrypted-opportunistic', grade: 'insufficient' },
+      'testing: tls-too-weak',
+    ],
+    [
+      'signs itself, over TLS that is insufficient',
+      { certificate: 'signs itself', grade: 'insufficient' },
+      'enforce: webpki-not-trusted',
+    ],
     ['a policy that could not be fetched', { sts: fetchFailed }, 'no policy: sts-policy-fetch-error'],
     ['mode none', { sts: policyIn('none') }, 'nothing'],
     ['no MTA-STS', { sts: null }, 'nothing'],

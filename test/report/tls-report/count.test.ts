@@ -57,7 +57,6 @@ const NOT_REPORTED: Readonly<Record<string, readonly ReasonCode[]>> = {
   'our own affair': [
     'resolver-untrusted',
     'requiretls-not-proven',
-    'tls-too-weak',
     'dkim-key-unusable',
     'dkim-key-unpublished',
     'pin-mismatch',
@@ -170,6 +169,17 @@ describe('RPT-06 what is called how', () => {
     ['STARTTLS refused', { code: 'starttls-refused' }, 'tlsa mx.example.nl 1 starttls-not-supported'],
     ['another key', { code: 'tlsa-mismatch' }, 'tlsa mx.example.nl 1 validation-failure'],
     ['no handshake', { code: 'tls-handshake-failed' }, 'tlsa mx.example.nl 1 validation-failure'],
+    ['TLS that is insufficient', { code: 'tls-too-weak' }, 'tlsa mx.example.nl 1 validation-failure'],
+    [
+      'TLS that is insufficient, with records of no use',
+      { policy: allUnusable, tlsa: { considered: [] }, code: 'tls-too-weak' },
+      'tlsa mx.example.nl 1 validation-failure',
+    ],
+    [
+      'RPT-08 TLS that is insufficient, which was only reported',
+      { policy: except, code: 'report-encrypted', overlooked: 'tls-too-weak' },
+      'tlsa mx.example.nl 1 validation-failure',
+    ],
     ['other names', { code: 'tlsa-name-mismatch' }, 'tlsa mx.example.nl 1 certificate-host-mismatch'],
     ['out of time', { code: 'tlsa-expired' }, 'tlsa mx.example.nl 1 certificate-expired'],
     ['another issuer', { code: 'tlsa-not-trusted' }, 'tlsa mx.example.nl 1 certificate-not-trusted'],
@@ -253,6 +263,12 @@ describe('RPT-06 what is called how', () => {
     ['DANE held', { policy: both, code: 'webpki-matched' }, 'tlsa mx.example.nl 1 success'],
     ['DANE failed', { policy: both, code: 'tlsa-mismatch' }, 'tlsa mx.example.nl 1 validation-failure'],
     ['DANE held, and we wanted more', { policy: both, code: 'webpki-not-trusted' }, ''],
+    [
+      'DANE held, over TLS that is insufficient',
+      { policy: both, code: 'tls-too-weak' },
+      'tlsa mx.example.nl 1 validation-failure',
+    ],
+    ['nothing is published, and TLS was too weak for us', { policy: verify, tlsa: noTlsa, code: 'tls-too-weak' }, ''],
     [
       'nothing is published',
       { policy: verify, tlsa: noTlsa, code: 'webpki-matched' },
@@ -338,6 +354,11 @@ describe('RPT-04 a session of a domain with MTA-STS', () => {
       'without STARTTLS',
       { ...seen('starttls-not-offered'), policy: enforced, tlsa: noTlsa, code: 'starttls-not-offered' },
       'sts example.nl 4 starttls-not-supported',
+    ],
+    [
+      'over TLS that is insufficient',
+      { ...seen('tls-too-weak'), policy: enforced, tlsa: noTlsa, code: 'tls-too-weak' },
+      'sts example.nl 4 validation-failure',
     ],
     [
       'that could not be had',
