@@ -68,7 +68,12 @@ async function tell(running: (() => Promise<unknown>)[], interrupted: Promise<un
   say(`  DNS         ${world.length} domains, really signed, behind a validating Unbound on ${resolver.address}`);
   say(`  mail hosts  on 127.${block}.0.x, port ${port}, each with its own certificate and its own mood`);
   const destinations = rulesFor((host) => pinOf(lab.identity(host)));
-  const relay = await startRelay({ lab, dir: folder, config: { destinations, dkim: dkimSettings(lab.dkim) } });
+  const tlsReports = { organisation: 'The office', contact: `tls-reports@${HOME}` };
+  const relay = await startRelay({
+    lab,
+    dir: folder,
+    config: { destinations, dkim: dkimSettings(lab.dkim), tlsReports },
+  });
   running.push(relay.stop);
   say(`  the relay   on ${relay.address}:${relay.port}; its key is pinned: ${relay.pin}`);
   say('  the client  a mail server that cannot do DANE; the relay has pinned its key, too');
@@ -78,6 +83,7 @@ async function tell(running: (() => Promise<unknown>)[], interrupted: Promise<un
     ...(await tellBounces(lab)),
     ...(await tellRules(lab, relay)),
     ...(await tellException(relay)),
+    ...(await tellReports(relay)),
     ...(await tellSignatures(lab)),
     ...sumUp(lab),
   ];
@@ -224,6 +230,33 @@ async function tellBounces(lab: Lab): Promise<string[]> {
   return mistakes;
 }
 
+/** What was counted of the sessions with two of them, for the reports that domains can ask for. Returns what was not right. */
+async function tellReports(relay: RunningRelay): Promise<string[]> {
+  const must: readonly (readonly [domain: string, line: RegExp, because: string])[] = [
+    ['sts-enforced.test', /^sts for \S+: [1-9]\d* sessions? .*, 0 failed$/m, 'its MTA-STS policy was met'],
+    ['stripped.test', /^ +[1-9]\d* +starttls-not-supported /m, 'it asks for reports, and learns of it tomorrow'],
+  ];
+  say(bold('Domains can ask how TLS with them goes. What today’s reports would say:'));
+  const mistakes: string[] = [];
+  for (const [domain, line, because] of must) {
+    const deadline = Date.now() + 60_000;
+    // The relay writes every few seconds what it has counted.
+    let shown = await relay.command('tlsrpt', 'show', domain);
+    while (!line.test(shown.stdout) && Date.now() < deadline) {
+      await pause(200);
+      shown = await relay.command('tlsrpt', 'show', domain);
+    }
+    const [, ...counts] = shown.stdout.trimEnd().split('\n');
+    say();
+    say(`    dane-relay tlsrpt show ${domain}`);
+    for (const each of counts) say(`    ${each}`);
+    if (line.test(shown.stdout)) say(`    ${green('✓')} as it must be: ${because}`);
+    else mistakes.push(`${domain}: its TLS report says ${shown.stdout || shown.stderr || 'nothing'}`);
+  }
+  say();
+  return mistakes;
+}
+
 /** What a mail host finds when it checks the signatures on each letter. Returns what was not right. */
 async function tellSignatures(lab: Lab): Promise<string[]> {
   const letters = lab.mailboxes().filter(({ sender }) => sender === SENDER);
@@ -262,6 +295,7 @@ async function play(lab: Lab, relay: RunningRelay): Promise<void> {
   say(bold('Everything is still running. In another terminal, in this folder:'));
   say(`  ./dane-relay queue list --config ${relay.config}`);
   say(`  ./dane-relay explain wrong-certificate.test --connect --config ${relay.config}`);
+  say(`  ./dane-relay tlsrpt show wrong-certificate.test --config ${relay.config}`);
   say(`  ./dane-relay queue retry --domain wrong-certificate.test --config ${relay.config}`);
   const { certFile, keyFile } = relay.client;
   const tls = `--tls --tls-cert ${certFile} --tls-key ${keyFile}`;

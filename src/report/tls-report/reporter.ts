@@ -33,7 +33,7 @@ export interface TlsReporterOptions extends SenderOptions {
   readonly log: Logger;
 }
 
-const WRITE_EVERY_MS = 10_000;
+const WRITE_EVERY_MS = 2_000;
 const LOOK_EVERY_MS = 60_000;
 
 export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
