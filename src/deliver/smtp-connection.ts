@@ -11,11 +11,10 @@ import { type SecureContext, TLSSocket } from 'node:tls';
 import SMTPConnection, { type SMTPConnectionOptions } from 'nodemailer/lib/smtp-connection';
 import type { LeavingBody } from '../model/message.ts';
 import type { Trouble } from '../model/route.ts';
-import { giveBlock, takeBlock } from '../shared/blocks.ts';
-import type { HeldFile } from '../shared/held-file.ts';
 import { messageOf } from '../shared/message-of.ts';
 import { ConnectionFailure } from './connection-failure.ts';
 import { DotStuffer } from './dot-stuffing.ts';
+import { inOneWrite, partsOf, written } from './parts.ts';
 import { isPositive, isRefusal, type Reply, ReplyReader, sanitise, statusOf, textOf } from './replies.ts';
 import { SILENCE, type Timeouts, transferTime } from './timeouts.ts';
 
@@ -192,8 +191,8 @@ export class SmtpConnection extends Base {
     this.#body = 'sending';
     this.#arm('block', transferTime(this.#options.timeouts, size));
     const stuffer = new DotStuffer(body.kind === 'fresh' ? 'pairs' : 'unknown');
-    const isSmall = body.kind !== 'stream' && fileOf(body) === null && body.bytes.length <= ONE_WRITE;
-    if (isSmall) this.#sendAtOnce(body.bytes, size, stuffer, dotSent);
+    const whole = inOneWrite(body);
+    if (whole) this.#sendAtOnce(whole, size, stuffer, dotSent);
     else void this.#sendInParts(partsOf(body), size, stuffer, dotSent);
     try {
       return await reply;
@@ -458,49 +457,6 @@ export class SmtpConnection extends Base {
     this.#handshakeFailed?.(failure);
     for (const waiter of this.#waiting.splice(0)) waiter.reject(failure);
   }
-}
-
-/** Octets that are written without asking whether the host takes them: what sockets hold anyway. */
-const ONE_WRITE = 64 * 1024;
-
-/** Parts of at most `ONE_WRITE` octets. Each is asked for when the one before is done with, since its memory is used again. */
-function partsOf(body: LeavingBody): Iterable<Buffer> | AsyncIterable<Buffer> {
-  if (body.kind === 'stream') return body.stream;
-  const file = fileOf(body);
-  return file === null ? inParts(body.bytes) : partsOfBoth(body.bytes, file);
-}
-
-async function* partsOfBoth(bytes: Buffer, file: HeldFile): AsyncIterable<Buffer> {
-  yield* inParts(bytes);
-  const block = takeBlock();
-  for (let at = 0; ; ) {
-    const octets = await file.read(block, at);
-    if (octets === 0) break;
-    yield* inParts(block.subarray(0, octets));
-    at += octets;
-  }
-  // Not where it was left in the middle: a socket may still be at it.
-  giveBlock(block);
-}
-
-function* inParts(bytes: Buffer): Iterable<Buffer> {
-  for (let at = 0; at < bytes.length; at += ONE_WRITE) yield bytes.subarray(at, at + ONE_WRITE);
-}
-
-function fileOf(body: LeavingBody): HeldFile | null {
-  return body.kind === 'fresh' ? body.file : null;
-}
-
-/**
- * True when the socket has no more use for the memory of these octets; false when it has failed, which it tells itself.
- * What is in one piece is not copied; many pieces are put together, since each write costs more than its octets.
- */
-function written(socket: Socket, [first, ...others]: readonly Buffer[]): Promise<boolean> {
-  if (!first) return Promise.resolve(true);
-  const octets = others.length === 0 ? first : Buffer.concat([first, ...others]);
-  return new Promise((resolve) => {
-    socket.write(octets, (error) => resolve(!error));
-  });
 }
 
 function tooShort(octets: number, size: number): string {
