@@ -136,7 +136,7 @@ async function tellRules(lab: Lab, relay: RunningRelay): Promise<string[]> {
     const { domain, rule, tells, because } = destination;
     const event = await relay.untilEvent((each) => isAbout(each, `bob@${domain}`));
     say();
-    say(`    ${bold(domain)}, tls: ${rule.tls}; ${tells}`);
+    say(`    ${bold(domain)}, ${rule.via === undefined ? `tls: ${rule.tls}` : `via: ${rule.via}`}; ${tells}`);
     tellEvent(event);
     const wrong = compare(lab, destination, event);
     if (wrong.length === 0) say(`    ${green('✓')} as it must be: ${because}`);

@@ -452,13 +452,15 @@ export const STORY: readonly string[] = [
 /** A destination for which a rule of the operator stands, as in the relay's configuration. */
 export interface RuledDestination extends Destination {
   readonly rule: {
-    readonly tls: 'verify' | 'pin' | 'encrypt';
+    readonly tls: 'verify' | 'pin' | 'encrypt' | 'dane-only' | 'may' | 'dane';
     /** For `pin`: whose key is named. */
     readonly pinOf?: string;
+    /** Another domain, whose mail hosts are to have it. */
+    readonly via?: string;
   };
 }
 
-/** One for each rule that demands more than what is published, and one that does not meet it. */
+/** One for each rule, and for those that demand a proof one that does not meet it. */
 export const RULED: readonly RuledDestination[] = [
   {
     ...delivered(
@@ -516,6 +518,43 @@ export const RULED: readonly RuledDestination[] = [
     ),
     rule: { tls: 'encrypt' },
   },
+  {
+    ...waits(
+      'rule-dane-only.test',
+      { tells: 'no TLSA; its host offers STARTTLS', because: 'the rule asks for DANE, and nothing else will do' },
+      'dane-only-no-tlsa',
+      { tlsa: [], dialled: false },
+    ),
+    rule: { tls: 'dane-only' },
+  },
+  {
+    ...delivered(
+      'rule-may.test',
+      {
+        tells: 'TLSA 3 1 1, but its host presents another key',
+        because: 'the rule asks for TLS if offered and no more, so nobody looks at TLSA',
+      },
+      'encrypted-opportunistic',
+      'encrypted',
+      { tlsa: [STRANGER_KEY] },
+    ),
+    rule: { tls: 'may' },
+  },
+  {
+    domain: 'rule-route.test',
+    tells: 'a host of its own, which is not the one that is agreed upon',
+    because: 'the rule sends its mail to the hosts of dane-ee.test, which prove themselves by DANE',
+    dnssec: 'signed',
+    hosts: [goodHost('rule-route.test')],
+    expect: {
+      event: 'delivered',
+      code: 'dane-ee',
+      verdict: 'authenticated',
+      arrivesAt: [],
+      notDialled: ['mx.rule-route.test'],
+    },
+    rule: { tls: 'dane', via: 'dane-ee.test' },
+  },
 ];
 
 /** The rules for `destinations` in a relay's configuration. @param pinOf `sha256/…=` of the key that a host has */
@@ -524,5 +563,6 @@ export function rulesFor(pinOf: (host: string) => string): readonly object[] {
     domain,
     tls: rule.tls,
     ...(rule.pinOf !== undefined && { pins: [pinOf(rule.pinOf)] }),
+    ...(rule.via !== undefined && { via: rule.via }),
   }));
 }
