@@ -61,7 +61,13 @@ const dkim: CheckProbe<Config> = {
     if (config.dkim.length === 0) return { ok: true, text: 'nothing is signed' };
     const signing = entries.filter(({ state }) => state === 'active' || state === 'file');
     const names = signing.map(({ domain, selector }) => `${domain}/${selector}`).join(', ');
-    return { ok: true, text: `signs as ${names || 'nobody yet'}; "dane-relay dkim check" asks DNS` };
+    const idle = config.dkim
+      .map(({ domain }) => domain)
+      .filter((domain) => !signing.some((key) => key.domain === domain));
+    const not = idle.map(
+      (domain) => `; nothing signs for ${domain}: "dane-relay dkim rotate ${domain}" is the next step`,
+    );
+    return { ok: true, text: `signs as ${names || 'nobody yet'}${not.join('')}; "dane-relay dkim check" asks DNS` };
   },
 };
 
@@ -72,7 +78,7 @@ const workers: CheckProbe<Config> = {
   run: async (config: Config) => {
     const count = workersIn(config);
     const text = count === 1 ? 'one process does all the work' : `${count} processes share the work`;
-    return { ok: true, text: config.workers === 'auto' ? `${text}: one for each core` : text };
+    return { ok: true, text: config.workers === 'auto' ? `${text}: one less than there are cores` : text };
   },
 };
 

@@ -67,7 +67,7 @@ export async function createKeyRing({ sources, folder, clock, log }: KeyRingOpti
       log.info(`DKIM: ${about}: all is well again`, fields);
     } else {
       said.set(about, words);
-      log.error(`DKIM: ${about}: ${words}`, fields);
+      log.error(`DKIM: ${words.includes(about) ? '' : `${about}: `}${words}`, fields);
     }
   };
 

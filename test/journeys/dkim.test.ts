@@ -151,6 +151,9 @@ test('DKIM-13 DKIM-16 the command line tells what is wrong and what to publish',
   const { relay } = scene;
   const list = await relay.command('dkim', 'list', '--json');
   expect(list.status).toBe(0);
+  expect((await relay.command('check')).stdout).toContain(
+    'nothing signs for new.example: "dane-relay dkim rotate new.example" is the next step',
+  );
   const made = await relay.command('dkim', 'new', 'new.example', '--json');
   expect(made.status).toBe(0);
   expect(JSON.parse(made.stdout)).toMatchObject({
