@@ -33,6 +33,7 @@ beforeAll(async () => {
       { ...goodHost('good.test'), reports: 'https' },
       { ...goodHost('mismatch.test', { tlsa: [STRANGER] }), reports: 'https' },
       { ...goodHost('stripped.test', { mood: 'no-starttls' }), reports: 'https' },
+      { ...goodHost('weak.test', { mood: 'weak-cipher' }), reports: 'https' },
       { ...goodHost('both.test', { certificate: 'public' }), sts: goodSts('both.test'), reports: 'https' },
       { ...goodHost('letter.test', { tlsa: [STRANGER] }), reports: 'mailto:tls@inbox.test' },
       // Whose own TLS is as broken: reports must arrive there all the same.
@@ -86,7 +87,7 @@ function told(report: Readonly<Record<string, unknown>> | undefined): string[] {
 
 describe('the sessions of a day', () => {
   test('RPT-04 RPT-05 RPT-10 RPT-11 RPT-12 RPT-13 RPT-14 become reports that arrive by HTTPS and by mail, from a relay that was stopped meanwhile', async () => {
-    const domains = ['good.test', 'mismatch.test', 'stripped.test', 'both.test', 'letter.test', 'silent.test'];
+    const domains = ['good', 'mismatch', 'stripped', 'weak', 'both', 'letter', 'silent'].map((name) => `${name}.test`);
     for (const domain of domains) await relay.mail(domain);
     await Promise.all(domains.map((domain) => relay.attempt(domain)));
     // Over the connection that is kept, so no session of its own.
@@ -106,7 +107,7 @@ describe('the sessions of a day', () => {
     letDaysPass(relay.running);
     const again = await relay.running.again();
     try {
-      await eventually(() => journey.lab.tlsReports().length >= 4, 'four reports by HTTPS');
+      await eventually(() => journey.lab.tlsReports().length >= 5, 'five reports by HTTPS');
       const all = await reports();
       const lines = all.map((report) => told(report).sort().join(', ')).sort();
       expect(lines).toEqual([
@@ -114,6 +115,7 @@ describe('the sessions of a day', () => {
         'tlsa mx.good.test 1+0',
         'tlsa mx.mismatch.test 0+1 validation-failure mx.mismatch.test',
         'tlsa mx.stripped.test 0+1 starttls-not-supported mx.stripped.test',
+        'tlsa mx.weak.test 0+1 validation-failure mx.weak.test',
       ]);
       expect(all[0]).toMatchObject({
         'organization-name': 'Gemeente Voorbeeld',
@@ -148,7 +150,7 @@ describe('the sessions of a day', () => {
           .filter(({ state }) => state === 'sent')
           .map(({ domain }) => domain)
           .sort(),
-      ).toEqual(['both.test', 'good.test', 'letter.test', 'mismatch.test', 'stripped.test']);
+      ).toEqual(['both.test', 'good.test', 'letter.test', 'mismatch.test', 'stripped.test', 'weak.test']);
       // The session that brought the report is in no report, and nothing came of it but its delivery.
       expect((await again.command('tlsrpt', 'show', 'inbox.test')).status).toBe(1);
       expect(
@@ -158,7 +160,7 @@ describe('the sessions of a day', () => {
           .map(({ event }) => event),
       ).toEqual(['delivered']);
       const figures = await fetch(`http://${await adminOf(again)}/metrics`).then((answer) => answer.text());
-      expect(figures).toMatch(/dane_relay_tls_reports_total\{result="sent"\} 5/);
+      expect(figures).toMatch(/dane_relay_tls_reports_total\{result="sent"\} 6/);
       expect(figures).toMatch(/dane_relay_tls_reports_total\{result="unwanted"\} 1/);
     } finally {
       await again.stop();
