@@ -221,8 +221,8 @@ describe('STS-07 the policy is fetched over HTTPS', () => {
   });
 
   test('who has come to TLS may think for longer than that', async () => {
-    const port = await serve((request, response) => void setTimeout(() => answers(request, response), 2500));
-    expect(await fetchFrom(port, { connectMs: 2000 })).toBe(POLICY);
+    const port = await serve((request, response) => void setTimeout(() => answers(request, response), 3500));
+    expect(await fetchFrom(port, { connectMs: 3000 })).toBe(POLICY);
   });
 
   test.each<[string, () => Promise<Location>, RegExp]>([
