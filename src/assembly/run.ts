@@ -16,6 +16,7 @@ import { openControl, refuseSecond } from './control.ts';
 import { endOnMistakes } from './last-words.ts';
 import { createReloader, type Reloader } from './reload.ts';
 import { reportOnlyIn } from './report-only.ts';
+import type { Patience } from './sign-of-life.ts';
 import { trustInWords } from './trust-in-words.ts';
 import { workersIn } from './workers-in.ts';
 
@@ -40,22 +41,39 @@ export interface Opened {
   readonly madeNow: boolean;
 }
 
-/** @param notes what the operator should know of the configuration, one sentence each */
-export async function start(config: Config, notes: readonly string[], file: string | null): Promise<void> {
+/**
+ * @param notes what the operator should know of the configuration, one sentence each
+ * @param patience with a worker that is silent; the usual one by default
+ */
+export async function start(
+  config: Config,
+  notes: readonly string[],
+  file: string | null,
+  patience?: Patience,
+): Promise<void> {
   const log = createLogger(config.log.level, 1);
   const parts = createParts();
-  stopOnSignals(parts, log);
+  const isStopping = stopOnSignals(parts, log);
   endOnMistakes(parts, log);
   try {
-    await startParts(config, notes, file, log, parts);
+    await startParts(config, notes, file, log, parts, patience);
   } catch (error) {
+    // What was being opened was closed meanwhile, by whoever ends the process when all is closed.
+    if (isStopping()) return;
     await parts.closeAll();
     process.stderr.write(`dane-relay: ${messageOf(error)}\n`);
     process.exitCode = 3;
   }
 }
 
-async function startParts(config: Config, notes: readonly string[], file: string | null, log: RelayLog, parts: Parts) {
+async function startParts(
+  config: Config,
+  notes: readonly string[],
+  file: string | null,
+  log: RelayLog,
+  parts: Parts,
+  patience: Patience | undefined,
+): Promise<void> {
   const { hostname, state } = config;
   const count = workersIn(config);
   let current = config;
@@ -63,7 +81,7 @@ async function startParts(config: Config, notes: readonly string[], file: string
   const crew =
     count === 1
       ? await openAlone(config, lastSeen, log, parts)
-      : await openSeveral(config, count, lastSeen, log, parts);
+      : await openSeveral(config, count, lastSeen, log, parts, patience);
   const admin = parts.opened(
     await createAdmin({
       listen: config.admin.listen,
@@ -115,10 +133,11 @@ async function openSeveral(
   lastSeen: number | null,
   log: RelayLog,
   parts: Parts,
+  patience: Patience | undefined,
 ): Promise<Crew> {
   await refuseSecond(config.state);
   const { openWorkers } = await import('./supervisor.ts');
-  return openWorkers(config, count, lastSeen, log, parts);
+  return openWorkers(config, count, lastSeen, log, parts, patience);
 }
 
 /** When a relay last wrote to the queue in this folder; null when there is none. */
@@ -134,8 +153,8 @@ function lastSeenIn(folder: string): number | null {
   }
 }
 
-/** SIGTERM and SIGINT finish what is under way and stop; a second one stops at once. */
-function stopOnSignals(parts: Parts, log: Logger): void {
+/** SIGTERM and SIGINT finish what is under way and stop; a second one stops at once. Tells whether one has come. */
+function stopOnSignals(parts: Parts, log: Logger): () => boolean {
   let stopping = false;
   const stop = async (signal: string): Promise<void> => {
     if (stopping) process.exit(1);
@@ -147,6 +166,7 @@ function stopOnSignals(parts: Parts, log: Logger): void {
   };
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
+  return () => stopping;
 }
 
 function reloadOnHangup({ reload }: Reloader): void {

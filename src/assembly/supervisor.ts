@@ -2,7 +2,7 @@
  * Several workers behind one set of ports. This process holds what there is only once: the listening sockets, the
  * resolver that the relay runs, and the limits that all workers have in common. It loads none of the stages that mail
  * passes through. A worker that dies is started again, after a pause that grows when it dies again and again; what it
- * was working on is taken over by another one at once.
+ * was working on is taken over by another one at once. One that hangs is killed, and has died then.
  *
  *   begin     queue opened                        the first one before the others: it does what is to be done once
  *   listen    mail comes in                       when all have begun, so that all get their part of the clients
@@ -25,6 +25,9 @@ import type { Parts } from '../shared/parts.ts';
 import { type ArbiterLimits, createArbiter, type TurnLimits } from './arbiter.ts';
 import { abandon, confirm, createDoors, type Taker } from './doors.ts';
 import type { Crew, Opened } from './run.ts';
+import { PATIENCE, type Patience, untilSilent } from './sign-of-life.ts';
+import { SIGNALS_TO_ALL } from './signals.ts';
+import { createTally } from './tally.ts';
 
 /** What a worker is told when it begins. */
 export interface Order {
@@ -61,30 +64,20 @@ interface Life extends Taker {
   started: Promise<TrustState> | null;
 }
 
+/** @param patience with a worker that is silent */
 export async function openWorkers(
   config: Config,
   count: number,
   lastSeen: number | null,
   log: RelayLog,
   parts: Parts,
+  patience: Patience = PATIENCE,
 ): Promise<Crew> {
   let current = config;
   let stopping = false;
   let hasStarted = false;
   const lives = new Map<number, Life>();
-  /** Counters of workers that have ended. */
-  let bygone: MetricsOfOne | null = null;
-  const lastMetrics = new Map<Life, MetricsOfOne>();
-  /** One after the other: two may die at once, and none of their counts may be lost or missing for a moment. */
-  let keeping: Promise<void> = Promise.resolve();
-  const keepCounters = (life: Life): void => {
-    keeping = keeping.then(async () => {
-      const metrics = lastMetrics.get(life);
-      if (!metrics) return;
-      bygone = await countersOf(metrics, bygone);
-      lastMetrics.delete(life);
-    });
-  };
+  const tally = createTally<Life>();
 
   const byId = (id: number): Life | undefined => [...lives.values()].find((life) => life.id === id);
   const arbiter = createArbiter({
@@ -146,34 +139,56 @@ export async function openWorkers(
     return life;
   };
 
-  const finish = async (life: Life): Promise<void> => {
+  /** Resolves to how it ended, which may have been before. */
+  const finish = (life: Life): Promise<string | null> => {
     life.process.kill('SIGKILL');
-    await life.ended;
+    return life.ended;
   };
 
+  /** Ends a worker that hangs: the clients that it has and the mail that it holds would wait for it for ever. */
+  const mind = async (number: number, life: Life): Promise<void> => {
+    const over = new AbortController();
+    void life.ended.then(() => over.abort());
+    if (!(await untilSilent(() => life.link.ask('alive'), patience, clock, over.signal))) return;
+    const { pid } = life.process;
+    const silentMs = patience.everyMs * patience.questions;
+    log.error('a worker hangs, and is killed: it gave no sign of life for too long', { worker: number, pid, silentMs });
+    life.process.kill('SIGKILL');
+  };
+
+  type Begun = { readonly life: Life; readonly opened: Omit<Opened, 'listening'> };
+
   /** @throws what the worker could not do, or how it ended meanwhile */
-  const begin = async (
-    number: number,
-    isFirst: boolean,
-  ): Promise<{ life: Life; opened: Omit<Opened, 'listening'> }> => {
-    const given = current;
-    const life = bear(number);
-    try {
-      const order: Order = { config: given, number, isFirst, lastSeen };
-      const opened = await life.link.ask<Omit<Opened, 'listening'>>('begin', order);
-      // A new configuration may have come meanwhile.
-      for (let has = given; has !== current; ) {
-        const next = current;
-        await life.link.ask('prepare', next);
-        await life.link.ask('take');
-        has = next;
+  const begin = async (number: number, isFirst: boolean): Promise<Begun> => {
+    for (let pause = PAUSE_FIRST_MS; ; pause = longer(pause)) {
+      if (stopping) throw new Error('the relay stops');
+      const life = bear(number);
+      try {
+        return await beginWith(life, number, isFirst);
+      } catch (error) {
+        const how = await finish(life);
+        if (stopping || !isToAll(how)) throw error;
+        const facts = { worker: number, signal: how, inMs: pause };
+        log.warn('a worker was told to end before it could leave that to the relay, and is started again', facts);
       }
-      life.isOpen = true;
-      return { life, opened };
-    } catch (error) {
-      await finish(life);
-      throw error;
+      await clock.sleep(pause, stop.signal);
     }
+  };
+
+  const beginWith = async (life: Life, number: number, isFirst: boolean): Promise<Begun> => {
+    const given = current;
+    const order: Order = { config: given, number, isFirst, lastSeen };
+    const opened = await life.link.ask<Begun['opened']>('begin', order);
+    // A new configuration may have come meanwhile.
+    for (let has = given; has !== current; ) {
+      const next = current;
+      await life.link.ask('prepare', next);
+      await life.link.ask('take');
+      has = next;
+    }
+    life.isOpen = true;
+    void mind(number, life);
+    return { life, opened };
   };
 
   const listenWith = async (life: Life): Promise<void> => {
@@ -214,7 +229,7 @@ export async function openWorkers(
       if (life) {
         const how = await life.ended;
         if (stopping) return;
-        keepCounters(life);
+        tally.gone(life);
         if (performance.now() - born > HEALTHY_MS) pause = PAUSE_FIRST_MS;
         log.error('a worker died and is started again', {
           worker: number,
@@ -224,7 +239,7 @@ export async function openWorkers(
         await takeOver(number);
       }
       await clock.sleep(pause, stop.signal);
-      pause = Math.min(pause * 2, PAUSE_MOST_MS);
+      pause = longer(pause);
       if (stopping) return;
       let begun: Life | null = null;
       try {
@@ -252,8 +267,8 @@ export async function openWorkers(
     life.link.tell('stop');
     const how = await life.ended;
     limit.abort();
-    // A service manager signals all processes, and one that has just been born does not know yet to leave that to us.
-    if (how === 'SIGTERM' && !life.isOpen) return;
+    // One that has just been born does not know yet to leave such a signal to us.
+    if (isToAll(how) && !life.isOpen) return;
     if (how !== null) throw new Error(`worker ${String(number)} ended with ${how}`);
   };
 
@@ -274,6 +289,7 @@ export async function openWorkers(
       const first = await begin(1, true);
       const others = await Promise.all(Array.from({ length: count - 1 }, (_, index) => begin(index + 2, false)));
       await Promise.all([first, ...others].map(({ life }) => listenWith(life)));
+      if (stopping) throw new Error('the relay stops');
       const listening = await doors.open();
       for (const [index, { life }] of [first, ...others].entries()) void watch(index + 1, life);
       return { ...first.opened, listening };
@@ -296,14 +312,13 @@ export async function openWorkers(
       return [...new Set(answers.flatMap((answer) => answer ?? ['a worker does not answer']))];
     },
     metrics: async () => {
-      const { mergeMetrics } = await import('../report/metrics.ts');
       await Promise.all(
         up().map(async ([, life]) => {
           const metrics = await within(life.link.ask<MetricsOfOne>('metrics')).catch(() => null);
-          if (metrics) lastMetrics.set(life, metrics);
+          if (metrics) tally.read(life, metrics);
         }),
       );
-      return mergeMetrics([...lastMetrics.values()], bygone).print();
+      return tally.print();
     },
     take: async (next) => {
       const given = { ...next, resolver: current.resolver };
@@ -330,13 +345,16 @@ async function withResolver(config: Config, log: RelayLog, parts: Parts): Promis
   return { ...config, resolver: { kind: 'external', endpoint: unbound.server, probe } };
 }
 
-function arbiterLimits({ delivery, intake }: Config): ArbiterLimits {
-  return { perHost: delivery.connectionsPerHost, total: delivery.connections, gate: intake };
+function longer(pause: number): number {
+  return Math.min(pause * 2, PAUSE_MOST_MS);
 }
 
-async function countersOf(metrics: MetricsOfOne, bygone: MetricsOfOne | null): Promise<MetricsOfOne> {
-  const { mergeMetrics } = await import('../report/metrics.ts');
-  return mergeMetrics([metrics], bygone).counters();
+function isToAll(how: string | null): boolean {
+  return SIGNALS_TO_ALL.some((signal) => signal === how);
+}
+
+function arbiterLimits({ delivery, intake }: Config): ArbiterLimits {
+  return { perHost: delivery.connectionsPerHost, total: delivery.connections, gate: intake };
 }
 
 async function within<Answer>(answer: Promise<Answer>): Promise<Answer> {

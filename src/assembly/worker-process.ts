@@ -13,6 +13,7 @@ import { createParts } from '../shared/parts.ts';
 import { endOnMistakes } from './last-words.ts';
 import { type Colleagues, oneOfSeveral, workerName } from './post.ts';
 import type { Opened } from './run.ts';
+import { SIGNALS_TO_ALL } from './signals.ts';
 import { type Node, openNode } from './start.ts';
 import type { Order } from './supervisor.ts';
 
@@ -47,6 +48,8 @@ async function stop(): Promise<void> {
 
 const link: Link = createLink((packet) => process.send?.(packet, undefined, undefined, () => undefined), {
   begin,
+  // Whatever the answer is: it shows that this process is at work.
+  alive: () => null,
   listen: () => atWork().listen(),
   start: () => atWork().start(),
   stop: () => void stop(),
@@ -87,7 +90,7 @@ function colleagues({ ask, tell }: Link): Colleagues {
 // The supervisor is gone: another one would take back what is under way here.
 process.on('disconnect', () => process.exit(1));
 // A service manager and a terminal send them to all processes of a group.
-for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
+for (const signal of SIGNALS_TO_ALL) process.on(signal, () => undefined);
 process.on('message', (message: { readonly door?: number }, socket?: Socket) => {
   if (message.door === undefined) link.hear(message);
   else take(socket, message.door);

@@ -5,8 +5,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
-import { openRelayScene, type RelayScene, until } from '../support/relay-scene.ts';
+import { childrenOf, monitoring, openRelayScene, type RelayScene, until } from '../support/relay-scene.ts';
 import type { SmtpClient } from '../support/smtp-client.ts';
+import { writeLetters } from '../support/steady-letters.ts';
 
 let scene: RelayScene;
 afterEach(async () => scene?.end());
@@ -19,10 +20,6 @@ async function several(...about: Parameters<typeof openRelayScene>): Promise<Rel
 }
 
 const BODY = 'Subject: x\r\n\r\nHello.\r\n';
-
-async function childrenOf(pid: number): Promise<number[]> {
-  return (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ').filter(Boolean).map(Number);
-}
 
 /** Numbers of the workers that have said something that fits. */
 function workersThatSaid(fits: RegExp): Set<number> {
@@ -38,12 +35,6 @@ async function clients(count: number): Promise<SmtpClient[]> {
   const all: SmtpClient[] = [];
   for (let each = 0; each < count; each++) all.push(await scene.greeted());
   return all;
-}
-
-async function monitoring(path: string): Promise<{ status: number; text: string }> {
-  const { admin } = JSON.parse(await readFile(scene.relay.config, 'utf8')) as { admin: { listen: string } };
-  const response = await fetch(`http://${admin.listen}${path}`, { headers: { accept: 'application/json' } });
-  return { status: response.status, text: await response.text() };
 }
 
 async function reconfigure(change: object): Promise<void> {
@@ -63,9 +54,9 @@ describe('two workers', () => {
     await until(() => scene.relay.events().filter(({ event }) => event === 'delivered').length === 4);
     expect(workersThatSaid(/"event":"accepted"/)).toEqual(new Set([1, 2]));
     expect(workersThatSaid(/"event":"delivered"/)).toEqual(new Set([1, 2]));
-    await until(async () => (await monitoring('/healthz')).text.includes('"idle":true'));
-    expect(JSON.parse((await monitoring('/healthz')).text)).toEqual({ status: 'ok', idle: true, workers: 2 });
-    const { text } = await monitoring('/metrics');
+    await until(async () => (await monitoring(scene, '/healthz')).text.includes('"idle":true'));
+    expect(JSON.parse((await monitoring(scene, '/healthz')).text)).toEqual({ status: 'ok', idle: true, workers: 2 });
+    const { text } = await monitoring(scene, '/metrics');
     expect(text).toMatch(/dane_relay_mail_events_total\{event="accepted",code="[\w-]+"\} 4\n/);
     expect(text).toMatch(/dane_relay_queue_recipients\{state="waiting"\} 0\n/);
 
@@ -77,54 +68,21 @@ describe('two workers', () => {
 
   test('TXN-08 one of them killed again and again under load: all that was accepted arrives, doubled only where it was under way', async () => {
     scene = await several({ workers: 2, delivery: { messagesPerConnection: 5 } });
-    const accepted = new Set<string>();
-    let stop = false;
-    let number = 0;
-    const send = async (): Promise<void> => {
-      while (!stop) {
-        try {
-          const client = await scene.greeted();
-          while (!stop) {
-            const name = `letter-${++number}`;
-            const reply = await client.send(
-              'a@in.test',
-              ['b@out.test'],
-              `Subject: ${name}\r\n\r\n${'x'.repeat(300)}\r\n`,
-            );
-            if (reply.code === 250) accepted.add(name);
-          }
-        } catch {
-          // The worker was killed; the client knows of no 250 and comes again.
-        }
-      }
-    };
-    const senders = Array.from({ length: 8 }, send);
-    onTestFinished(() => {
-      stop = true;
-    });
+    const letters = writeLetters(scene, 8);
+    const { accepted } = letters;
     for (let kill = 0; kill < 3; kill++) {
       const before = accepted.size;
       await until(() => accepted.size > before + 30);
       const pids = await childrenOf(scene.relay.pid);
       process.kill(pids[kill % pids.length] ?? 0, 'SIGKILL');
-      await until(async () => JSON.parse((await monitoring('/healthz')).text).workers < 2);
-      await until(async () => JSON.parse((await monitoring('/healthz')).text).workers === 2);
+      await until(async () => JSON.parse((await monitoring(scene, '/healthz')).text).workers < 2);
+      await until(async () => JSON.parse((await monitoring(scene, '/healthz')).text).workers === 2);
     }
-    stop = true;
-    await Promise.all(senders);
-    const arrivals = (): string[] =>
-      scene.host.messages.map(({ content }) => /letter-\d+/.exec(content.toString())?.[0] ?? '');
-    // Far sooner than a lease would run out.
-    await expect.poll(() => [...accepted].filter((name) => !arrivals().includes(name))).toEqual([]);
-    await expect
-      .poll(async () => JSON.parse((await scene.relay.command('queue', 'list', '--json')).stdout))
-      .toEqual([]);
-    const doubled = arrivals().length - new Set(arrivals()).size;
+    await letters.stop();
+    const arrivals = await letters.arrivals();
+    const doubled = arrivals.length - new Set(arrivals).size;
     expect(doubled).toBeLessThanOrEqual(3 * 20);
-    // Whatever was doubled: nothing was sent again once the log had told its delivery.
-    const told = scene.relay.events().flatMap(({ event, queueId }) => (event === 'delivered' ? [queueId] : []));
-    expect(told).toHaveLength(new Set(told).size);
-    console.info(`${accepted.size} promised, ${new Set(arrivals()).size} arrived, ${doubled} of them twice`);
+    console.info(`${accepted.size} promised, ${new Set(arrivals).size} arrived, ${doubled} of them twice`);
     expect(scene.relay.output()).toMatch(/"worker":\d,"how":"SIGKILL".*"a worker died and is started again"/);
     expect(await scene.relay.stop()).toBe(0);
   });

@@ -6,7 +6,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selfSigned } from '../../lab/certificates.ts';
-import { type RunningRelay, startRelay } from '../../lab/relay.ts';
+import { type RelayOptions, type RunningRelay, startRelay } from '../../lab/relay.ts';
 import { SmtpClient } from './smtp-client.ts';
 import { type HostOptions, type SmtpHost, startSmtpHost } from './smtp-host.ts';
 
@@ -32,10 +32,14 @@ export interface Usage {
 /** Nobody answers there; nobody needs to. */
 const NO_LAB = { resolver: { address: '127.0.0.1:9', probe: { signed: '.', bogus: ['bogus.test'] } }, port: 25 };
 
-/** @param config keys that replace those of the scene */
+/**
+ * @param config keys that replace those of the scene
+ * @param by a command that becomes the relay
+ */
 export async function openRelayScene(
   config: Readonly<Record<string, unknown>> = {},
   script: HostOptions = {},
+  by: NonNullable<RelayOptions['by']> = [],
 ): Promise<RelayScene> {
   const dir = await mkdtemp(join(tmpdir(), 'dane-scene-'));
   const { key, chain } = await selfSigned('mx.example.test');
@@ -45,7 +49,7 @@ export async function openRelayScene(
     destinations: [{ domain: '*', tls: 'encrypt', via: `[${host.address}]:${host.port}` }],
     ...config,
   };
-  const relay = await startRelay({ lab: NO_LAB, dir, config: settings });
+  const relay = await startRelay({ lab: NO_LAB, dir, config: settings, by });
   const clients: SmtpClient[] = [];
   return {
     relay,
@@ -85,6 +89,18 @@ export async function sendPieces({ socket }: SmtpClient, pieces: readonly Buffer
     await new Promise<void>((resolve) => socket.write(piece, () => resolve()));
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+/** Processes that this one has started: the relay's workers, when it has several. */
+export async function childrenOf(pid: number): Promise<number[]> {
+  return (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ').filter(Boolean).map(Number);
+}
+
+/** What monitoring gets. */
+export async function monitoring({ relay }: RelayScene, path: string): Promise<{ status: number; text: string }> {
+  const { admin } = JSON.parse(await readFile(relay.config, 'utf8')) as { admin: { listen: string } };
+  const response = await fetch(`http://${admin.listen}${path}`, { headers: { accept: 'application/json' } });
+  return { status: response.status, text: await response.text() };
 }
 
 /** Resolves when `what` holds; the test's own timeout ends it otherwise. */

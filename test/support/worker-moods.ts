@@ -2,7 +2,8 @@
  * Loaded into the workers of a supervisor by NODE_OPTIONS=--import: lets one of them do what none should, at the word of
  * the supervisor that WORKER_MOOD says. The worker knows nothing of it; what it hears is looked at from outside.
  *
- * Each worker that is born writes a line into the diary. What it prints goes nowhere.
+ * Each worker that is born writes a line into the diary, and each word that its mood is about into `diary.heard`. What it
+ * prints goes nowhere.
  */
 import { appendFileSync, closeSync, openSync, readFileSync } from 'node:fs';
 
@@ -11,9 +12,11 @@ export interface Mood {
   readonly diary: string;
   /** Of the worker with this number, or of all. */
   readonly worker: number | null;
-  /** Said by the supervisor: `begin`, `listen`, `start`, `prepare` … */
+  /** Said by the supervisor: `begin`, `listen`, `start`, `prepare` …; or `birth`: before it can hear anything. */
   readonly at: string;
-  readonly does: 'die' | 'refuse' | 'keep silent' | 'talk nonsense' | 'be late';
+  readonly does: 'die' | 'refuse' | 'keep silent' | 'talk nonsense' | 'be late' | 'hang';
+  /** In milliseconds, for one that hangs: it does nothing else so long, and goes on then. Else for ever. */
+  readonly forMs?: number;
 }
 
 interface Word {
@@ -34,16 +37,20 @@ function watch(path: string): void {
   closeSync(1);
   // The lowest that is free: the one that was just closed.
   openSync('/dev/null', 'w');
+  while (moodNow().at === 'birth') pauseAll(10);
   let own = 0;
   /** False when the worker is not to hear it. */
   const heed = ({ kind, id, name, args }: Word): boolean => {
     if (name === 'begin') own = args?.[0]?.number ?? 0;
-    const { worker, at, does } = moodNow();
+    const { worker, at, does, forMs = Number.POSITIVE_INFINITY } = moodNow();
     if (name !== at || (worker !== null && worker !== own)) return true;
+    appendFileSync(`${moodNow().diary}.heard`, `${name}\n`);
     if (does === 'die') process.kill(process.pid, 'SIGKILL');
     if (does === 'talk nonsense') process.send?.({ nonsense: kind });
     if (does === 'refuse') process.send?.([{ kind: 'refusal', id, message: `${at} is not to my taste` }]);
-    return false;
+    if (does !== 'hang') return false;
+    for (const end = performance.now() + forMs; performance.now() < end; );
+    return true;
   };
   const hear = async (word: Word, listen: () => void): Promise<void> => {
     if (heed(word)) return listen();
@@ -59,4 +66,9 @@ function watch(path: string): void {
       for (const word of packet as Word[]) void hear(word, () => listener([word], socket));
     });
   }) as typeof process.on;
+}
+
+/** Nothing of this process goes on meanwhile, but signals that nobody has asked for end it. */
+function pauseAll(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
