@@ -27,7 +27,7 @@ export interface Line {
   readonly inMs?: number;
 }
 
-let folder: string;
+export let folder: string;
 export let parts: Parts;
 let lines: Line[];
 export let port: number;

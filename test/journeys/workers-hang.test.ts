@@ -54,7 +54,6 @@ test('TXN-08 a worker that is stopped under load: the other goes on, it is kille
   await until(() => letters.accepted.size > 30);
   process.kill(doomed, 'SIGSTOP');
   const before = letters.accepted.size;
-  // Not by those that had waited for the one that is stopped: it is still there.
   await until(() => letters.accepted.size > before + 20);
   await scene.relay.untilOutput(/"worker":1,.*"a worker hangs, and is killed/);
   await scene.relay.untilOutput(/"worker":1,"how":"SIGKILL".*"a worker died and is started again"/);
