@@ -106,7 +106,7 @@ describe('the whole relay, told to stop while it starts', () => {
   });
 
   test('at any moment: status 0, in peace', async () => {
-    for (let after = 0; after < 900; after += 60) {
+    for (let after = 0; after < 800; after += 100) {
       const relay = await run();
       const before = births().length;
       await newborn(before + 1);

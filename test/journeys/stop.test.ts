@@ -5,7 +5,7 @@ import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, expect, test } from 'vitest';
-import { openRelayScene, type RelayScene, until } from '../support/relay-scene.ts';
+import { childrenOf, openRelayScene, type RelayScene, until } from '../support/relay-scene.ts';
 import { SmtpClient } from '../support/smtp-client.ts';
 
 let scene: RelayScene;
@@ -19,11 +19,6 @@ function isOpen(port: number): Promise<boolean> {
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
     socket.once('connect', () => socket.destroy());
   });
-}
-
-/** Processes that the relay has started: one thread of it is the parent. */
-async function childrenOf(pid: number): Promise<string[]> {
-  return (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ').filter(Boolean);
 }
 
 test('SIGTERM: the idle hear 421, messages under way are finished, nobody new comes in, nothing is left', async () => {

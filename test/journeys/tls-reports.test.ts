@@ -1,73 +1,32 @@
 /**
  * TLS reports through the whole relay: sessions of a day, in a lab with hosts that fail in different ways, become reports
  * that arrive where the domains want them, and that a parser and rules of others' making read.
- *
- * The day ends by going back in the relay's own file: what was counted today is moved to the day before yesterday.
  */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunningRelay } from '../../lab/relay.ts';
 import { goodHost, goodSts } from '../../lab/world.ts';
-import { publicPart, recordText } from '../../src/sign/keys-record.ts';
 import { parseMail, parseReport } from '../report/tls-report/parsed.ts';
 import { byDkimpy, byMailauth } from '../support/dkim-verifiers.ts';
+import { letDaysPass, type Office, openOffice, reportsTo, STRANGER } from './office.ts';
 import { eventually } from './scripted.ts';
-import { arrived, type Follower, type Journey, startJourney } from './support.ts';
+import { arrived } from './support.ts';
 
-const STRANGER = { numbers: [3, 1, 1], of: 'stranger' } as const;
-const tlsReports = { organisation: 'Gemeente Voorbeeld', contact: 'tls-reports@office.test' };
-
-const dir = mkdtempSync(join(tmpdir(), 'dane-tlsrpt-keys-'));
-let key: KeyObject;
-let journey: Journey;
-let relay: Follower;
+let office: Office;
 
 beforeAll(async () => {
-  journey = await startJourney(
-    [
-      goodHost('office.test'),
-      { ...goodHost('good.test'), reports: 'https' },
-      { ...goodHost('mismatch.test', { tlsa: [STRANGER] }), reports: 'https' },
-      { ...goodHost('stripped.test', { mood: 'no-starttls' }), reports: 'https' },
-      { ...goodHost('weak.test', { mood: 'weak-cipher' }), reports: 'https' },
-      { ...goodHost('both.test', { certificate: 'public' }), sts: goodSts('both.test'), reports: 'https' },
-      { ...goodHost('letter.test', { tlsa: [STRANGER] }), reports: 'mailto:tls@inbox.test' },
-      // Whose own TLS is as broken: reports must arrive there all the same.
-      goodHost('inbox.test', { tlsa: [STRANGER] }),
-      { ...goodHost('silent.test') },
-    ],
-    () => ({}),
-  );
-  key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
-  const path = join(dir, 'office.pem');
-  writeFileSync(path, key.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
-  relay = await journey.relay({ tlsReports, dkim: [{ domain: 'office.test', selector: 's1', key: path }] });
+  office = await openOffice([
+    { ...goodHost('good.test'), reports: 'https' },
+    { ...goodHost('mismatch.test', { tlsa: [STRANGER] }), reports: 'https' },
+    { ...goodHost('stripped.test', { mood: 'no-starttls' }), reports: 'https' },
+    { ...goodHost('weak.test', { mood: 'weak-cipher' }), reports: 'https' },
+    { ...goodHost('both.test', { certificate: 'public' }), sts: goodSts('both.test'), reports: 'https' },
+    { ...goodHost('letter.test', { tlsa: [STRANGER] }), reports: 'mailto:tls@inbox.test' },
+    // Whose own TLS is as broken: reports must arrive there all the same.
+    goodHost('inbox.test', { tlsa: [STRANGER] }),
+    { ...goodHost('silent.test') },
+  ]);
 });
-afterAll(async () => {
-  await journey?.end();
-  rmSync(dir, { recursive: true, force: true });
-});
-
-/** Lets what was counted today have been counted the day before yesterday. The relay must not run. */
-function letDaysPass({ config }: RunningRelay): void {
-  const db = new Database(join(dirname(config), 'state', 'tls-reports.db'));
-  for (const table of ['report', 'policy', 'failure']) db.exec(`UPDATE ${table} SET day = day - 2`);
-  db.close();
-}
-
-async function reports(): Promise<Readonly<Record<string, unknown>>[]> {
-  return Promise.all(
-    journey.lab.tlsReports().map(async (octets) => {
-      const { report, mistakes } = await parseReport(octets);
-      expect(mistakes).toEqual([]);
-      return report;
-    }),
-  );
-}
+afterAll(async () => office?.end());
 
 /** `stripped.test` in `_policies` of the report that is for it, in a line for each policy. */
 function told(report: Readonly<Record<string, unknown>> | undefined): string[] {
@@ -87,6 +46,7 @@ function told(report: Readonly<Record<string, unknown>> | undefined): string[] {
 
 describe('the sessions of a day', () => {
   test('RPT-04 RPT-05 RPT-10 RPT-11 RPT-12 RPT-13 RPT-14 become reports that arrive by HTTPS and by mail, from a relay that was stopped meanwhile', async () => {
+    const { lab, relay, records } = office;
     const domains = ['good', 'mismatch', 'stripped', 'weak', 'both', 'letter', 'silent'].map((name) => `${name}.test`);
     for (const domain of domains) await relay.mail(domain);
     await Promise.all(domains.map((domain) => relay.attempt(domain)));
@@ -107,8 +67,8 @@ describe('the sessions of a day', () => {
     letDaysPass(relay.running);
     const again = await relay.running.again();
     try {
-      await eventually(() => journey.lab.tlsReports().length >= 5, 'five reports by HTTPS');
-      const all = await reports();
+      await eventually(() => lab.tlsReports().length >= 5, 'five reports by HTTPS');
+      const all = await reportsTo(lab);
       const lines = all.map((report) => told(report).sort().join(', ')).sort();
       expect(lines).toEqual([
         'sts both.test 1+0, tlsa mx.both.test 1+0',
@@ -124,8 +84,8 @@ describe('the sessions of a day', () => {
       });
 
       // To a host that fails DANE, signed, with the null sender; two verifiers that are not ours believe it.
-      await eventually(() => arrived(journey.lab, 'inbox.test').length >= 1, 'a report by mail');
-      const [mail] = arrived(journey.lab, 'inbox.test');
+      await eventually(() => arrived(lab, 'inbox.test').length >= 1, 'a report by mail');
+      const [mail] = arrived(lab, 'inbox.test');
       if (!mail) throw new Error('no report came');
       expect(mail).toMatchObject({ sender: '', recipients: ['tls@inbox.test'] });
       const letter = await parseMail(mail.content);
@@ -136,7 +96,6 @@ describe('the sessions of a day', () => {
         'tls-report-submitter': 'office.test',
         'dkim-signature': expect.stringMatching(/tls-report-domain.*tls-report-submitter/is),
       });
-      const records = { 's1._domainkey.office.test': recordText('rsa-sha256', publicPart(key, 'rsa-sha256')) };
       const signed = { message: mail.content, records };
       expect(await byMailauth(signed)).toEqual(['rsa-sha256 office.test/s1 pass']);
       expect(await byDkimpy([{ ...signed, signatures: 1 }])).toEqual([['rsa-sha256 office.test/s1 pass']]);

@@ -2,62 +2,42 @@
  * What an operator changes, and what is known of many messages, with two workers in one lab: exceptions, commands for the
  * queue, signatures and TLS reports are of the relay, whichever of its processes a message came to.
  */
-import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { send } from '../../lab/client.ts';
+import type { Lab } from '../../lab/lab.ts';
 import type { LogEvent } from '../../lab/relay.ts';
 import { goodHost } from '../../lab/world.ts';
-import { publicPart, recordText } from '../../src/sign/keys-record.ts';
-import { parseReport } from '../report/tls-report/parsed.ts';
 import { byMailauth } from '../support/dkim-verifiers.ts';
+import { letDaysPass, type Office, openOffice, reportsTo, STRANGER } from './office.ts';
 import { eventually } from './scripted.ts';
-import { arrived, type Follower, type Journey, startJourney } from './support.ts';
+import { arrived, type Follower } from './support.ts';
 
-const STRANGER = { numbers: [3, 1, 1], of: 'stranger' } as const;
 const BOTH = new Set([1, 2]);
 
-const dir = mkdtempSync(join(tmpdir(), 'dane-together-'));
-const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
-let journey: Journey;
+let office: Office;
+let lab: Lab;
 let relay: Follower;
 
 beforeAll(async () => {
-  journey = await startJourney(
+  office = await openOffice(
     [
-      goodHost('office.test'),
       { ...goodHost('good.test'), reports: 'https' },
       { ...goodHost('mismatch.test', { tlsa: [STRANGER] }), reports: 'https' },
       goodHost('waiting.test', { tlsa: [STRANGER] }),
       goodHost('signed.test'),
     ],
-    () => ({}),
+    ({ port, web }) => ({
+      workers: 2,
+      clients: [{ name: 'legacy', networks: ['127.0.0.0/8'], tls: 'optional', senders: ['office.test'] }],
+      // A session for each message, and no host that is left alone for having failed.
+      delivery: { port, ca: web.ca, mtaStsPort: web.port, messagesPerConnection: 1 },
+      queue: { retry: ['1h'] },
+    }),
   );
-  const path = join(dir, 'office.pem');
-  writeFileSync(path, key.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
-  relay = await journey.relay({
-    workers: 2,
-    clients: [{ name: 'legacy', networks: ['127.0.0.0/8'], tls: 'optional', senders: ['office.test'] }],
-    tlsReports: { organisation: 'Gemeente Voorbeeld', contact: 'tls-reports@office.test' },
-    dkim: [{ domain: 'office.test', selector: 's1', key: path }],
-    // A session for each message, and no host that is left alone for having failed.
-    delivery: {
-      port: journey.lab.port,
-      ca: journey.lab.web.ca,
-      mtaStsPort: journey.lab.web.port,
-      messagesPerConnection: 1,
-    },
-    queue: { retry: ['1h'] },
-  });
+  ({ lab, relay } = office);
   await relay.running.untilOutput(/"msg":"started"/);
 });
-afterAll(async () => {
-  await journey?.end();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(async () => office?.end());
 
 const ended = (domain: string, event: LogEvent['event']): readonly LogEvent[] =>
   relay.running.events().filter((each) => each.domain === domain && each.event === event);
@@ -75,7 +55,7 @@ const listed = async (...filter: string[]): Promise<readonly { state: string }[]
   JSON.parse((await relay.running.command('queue', 'list', '--json', ...filter)).stdout);
 
 test('both workers sign, with the same key, and their signatures hold', async () => {
-  const records = { 's1._domainkey.office.test': recordText('rsa-sha256', publicPart(key, 'rsa-sha256')) };
+  const { records } = office;
   for (let each = 0; each < 6; each++) {
     await send(relay.running, relay.running.client, {
       sender: 'alice@office.test',
@@ -85,7 +65,7 @@ test('both workers sign, with the same key, and their signatures hold', async ()
   }
   await eventually(() => ended('signed.test', 'delivered').length === 6, 'six deliveries');
   expect(workersOf(ended('signed.test', 'delivered'))).toEqual(BOTH);
-  for (const { content } of arrived(journey.lab, 'signed.test')) {
+  for (const { content } of arrived(lab, 'signed.test')) {
     expect(await byMailauth({ message: content, records })).toEqual(['rsa-sha256 office.test/s1 pass']);
   }
 });
@@ -103,7 +83,7 @@ test('the operator’s commands reach mail of both: hold, release, retry, drop',
   await eventually(() => ended('waiting.test', 'deferred').length >= before + 6, 'six more attempts');
   expect((await running.command('queue', 'drop', '--domain', 'waiting.test')).status).toBe(0);
   expect(await listed()).toEqual([]);
-  expect(arrived(journey.lab, 'waiting.test')).toEqual([]);
+  expect(arrived(lab, 'waiting.test')).toEqual([]);
 });
 
 test('an exception counts in both from the next message on, until it is removed', async () => {
@@ -139,25 +119,19 @@ test('RPT-04 what both have counted becomes one report for each domain, and one 
   await running.command('queue', 'drop', '--all');
   expect(await running.stop()).toBe(0);
   const failures = ended('mismatch.test', 'deferred').length;
-  const db = new Database(join(dirname(running.config), 'state', 'tls-reports.db'));
-  for (const table of ['report', 'policy', 'failure']) db.exec(`UPDATE ${table} SET day = day - 2`);
-  db.close();
+  letDaysPass(running);
 
   const again = await running.again();
   try {
-    await eventually(() => journey.lab.tlsReports().length >= 2, 'two reports');
+    await eventually(() => lab.tlsReports().length >= 2, 'two reports');
     await again.untilOutput(/TLS report sent/);
     // Both looked after midnight; one had something to send.
     await new Promise((resolve) => setTimeout(resolve, 1_000));
-    const sums = await Promise.all(
-      journey.lab.tlsReports().map(async (octets) => {
-        const { report, mistakes } = await parseReport(octets);
-        expect(mistakes).toEqual([]);
-        const [policy] = report['policies'] as { policy: Record<string, string>; summary: Record<string, number> }[];
-        const { summary } = policy ?? {};
-        return `${policy?.policy['policy-domain']} ${summary?.['total-successful-session-count']}+${summary?.['total-failure-session-count']}`;
-      }),
-    );
+    const sums = (await reportsTo(lab)).map((report) => {
+      const [policy] = report['policies'] as { policy: Record<string, string>; summary: Record<string, number> }[];
+      const { summary } = policy ?? {};
+      return `${policy?.policy['policy-domain']} ${summary?.['total-successful-session-count']}+${summary?.['total-failure-session-count']}`;
+    });
     expect(sums).toHaveLength(2);
     expect(sums).toContain('mx.good.test 7+0');
     expect(sums.find((each) => each.startsWith('mx.mismatch.test'))).toMatch(/^mx\.mismatch\.test 0\+\d+$/);

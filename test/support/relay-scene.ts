@@ -91,7 +91,7 @@ export async function sendPieces({ socket }: SmtpClient, pieces: readonly Buffer
   }
 }
 
-/** Processes that this one has started: the relay's workers, when it has several. */
+/** Processes that the main thread of this one has started: the relay's workers, when it has several. */
 export async function childrenOf(pid: number): Promise<number[]> {
   return (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ').filter(Boolean).map(Number);
 }
