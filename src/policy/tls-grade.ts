@@ -7,6 +7,7 @@
  * (RFC 7672 §3.1.1), and elsewhere the TLS library refuses weak ones.
  */
 import type { Grading, TlsFacts, TlsGrade } from '../model/delivery.ts';
+import { remembered } from '../shared/remembered.ts';
 import { readCertificate } from './dane/certificate.ts';
 import { oidOf, readInside } from './dane/der.ts';
 import { readPublicKey, weakDigest } from './dane/signature.ts';
@@ -135,8 +136,11 @@ function part(what: string, list: List, value: string): readonly [string, TlsGra
   return [`${what} ${value}`, gradeIn(list, value)];
 }
 
-/** The key in a certificate, as the list has it: RSA by the step of the list that it reaches. */
-function keyName(leaf: Buffer): string {
+/**
+ * The key in a certificate, as the list has it: RSA by the step of the list that it reaches. To read a key is a tenth of
+ * what a connection costs.
+ */
+const keyName = remembered(1000, (leaf): string => {
   const certificate = readCertificate(leaf);
   const key = certificate && readPublicKey(certificate.spki);
   if (!key) return 'that cannot be read';
@@ -150,7 +154,7 @@ function keyName(leaf: Buffer): string {
     default:
       return key.asymmetricKeyType ?? 'of an unknown kind';
   }
-}
+});
 
 /** Grades of the key in a certificate and of the signature on it. */
 export function gradeCertificate(raw: Buffer): { readonly key: TlsGrade; readonly signature: TlsGrade } {
