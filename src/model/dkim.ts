@@ -42,7 +42,7 @@ export interface KeyDesk {
   readonly list: (domain: string | null) => Promise<readonly KeyEntry[]>;
   /** The same, with what DNS has. Changes nothing. */
   readonly check: (domain: string | null) => Promise<readonly KeyEntry[]>;
-  /** Makes the next pair of keys of a managed domain. */
+  /** Makes the next pair of keys of a managed domain. As the two below it rejects with an `exitCode` of 2 for any other. */
   readonly make: (domain: string) => Promise<KeyChange>;
   /** The next step of a rotation: makes the next pair where there is none, lets it sign where DNS shows it. */
   readonly rotate: (domain: string) => Promise<KeyChange>;

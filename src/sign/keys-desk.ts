@@ -76,9 +76,8 @@ export function createKeyDesk({ sources, folder, resolve, clock }: KeyDeskOption
   const managed = (domain: string): { readonly managed: NonNullable<KeySource['managed']> } => {
     const [source] = wanted(domain);
     if (source?.managed) return { managed: source.managed };
-    throw new Error(
-      `the configuration does not manage keys for ${domain}: it wants "dkim: [{ domain: ${domain}, managed: true }]"`,
-    );
+    const why = `the configuration does not manage keys for ${domain}: it wants "dkim: [{ domain: ${domain}, managed: true }]"`;
+    throw Object.assign(new Error(why), { exitCode: 2 });
   };
 
   const make = async (domain: string): Promise<KeyChange> => {
