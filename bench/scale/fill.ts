@@ -54,7 +54,7 @@ export function fill(pile: Pile): Rows {
       `${NUMBERS} INSERT INTO body SELECT @seq + i + 1, @octets FROM n`,
       `${NUMBERS} INSERT INTO recipient (id, message, address, domain, next_attempt)
        SELECT @id + i + 1, @seq + i + 1, 'someone@' || ${DOMAIN}, ${DOMAIN}, @nextAttempt FROM n`,
-      `${NUMBERS} INSERT INTO lane SELECT ${DOMAIN}, @nextAttempt FROM n WHERE i < @domains`,
+      `${NUMBERS} INSERT INTO lane SELECT ${DOMAIN}, 0, @nextAttempt FROM n WHERE i < @domains`,
     ].map((sql) => db.prepare(sql));
     const write = db.transaction((from: number, to: number) => {
       for (const row of rows) row.run({ ...values, ...content, from: BigInt(from), to: BigInt(to) });

@@ -157,7 +157,7 @@ function count(world: World, condition: string, last: number, after = 0): number
 async function claims(folder: string, now: number): Promise<number> {
   const store = await openSqliteStore({ folder, mode: 'relay' });
   try {
-    const request = { owner: 'scale', now, leaseMs: HOUR, limit: 50, perDomain: 20, taken: new Map() };
+    const request = { owner: 'scale', now, leaseMs: HOUR, limit: 50, limitAgain: 50, perDomain: 20, taken: new Map() };
     const taken: number[] = [];
     for (let round = 0; round < CLAIMS; round++) {
       const begun = performance.now();

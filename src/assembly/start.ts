@@ -41,6 +41,8 @@ import { trustInWords } from './trust-in-words.ts';
 
 /** Longest line of text that passes, in octets. */
 const LINE_BYTES = 64 * 1024;
+/** Of the connections, how many may be in the hands of mail that was tried before. */
+const FOR_BACKLOG = 0.75;
 /** RFC 5321 §4.5.3.2.7. */
 const IDLE_MS = 5 * 60_000;
 /** For the whole content of one message: a slow line may take its time, a stranger may not take for ever. */
@@ -317,6 +319,8 @@ function workerLimits(config: Config, amongOthers: boolean): WorkerLimits {
   const limitsOf = limitsIn(config);
   return {
     concurrency: delivery.connections * (1 + WAITING_IN_ALL),
+    // A backlog leaves connections free, and does not fill the places where others wait for one.
+    again: Math.ceil(delivery.connections * FOR_BACKLOG),
     // On each connection one message is on its way, and one may follow it without a pause.
     perDomain: delivery.connectionsPerHost * 2,
     // A rate counts for all workers: none of them may count by itself.

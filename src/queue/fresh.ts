@@ -20,8 +20,12 @@ export interface Fresh {
    */
   readonly reserve: (message: NewMessage, mostFor: (domain: string) => number) => boolean;
   readonly cancel: (message: NewMessage) => void;
-  /** Keeps the octets of an accepted message, or its file open, until the last of its claims is `done`. */
-  readonly enter: (message: NewMessage, claims: readonly Claim[]) => void;
+  /**
+   * Keeps the octets of an accepted message, or its file open, until the last of its claims is `done`.
+   *
+   * @returns domains for which there is no claim: the message has to be claimed for them later, and is not `done` here
+   */
+  readonly enter: (message: NewMessage, claims: readonly Claim[]) => readonly string[];
   readonly done: (claim: Claim) => void;
   /** What is at hand of a message; null when the store has to be asked. */
   readonly octetsOf: (messageId: string) => AtHand | null;
@@ -66,6 +70,12 @@ export function createFresh(): Fresh {
     else if (atHand) files += by;
   };
 
+  const cancel = (message: NewMessage): void => {
+    messages--;
+    if (!unheld.delete(message.id)) count(atHandOf(message), -1);
+    for (const domain of domainsOf(message)) release(domain);
+  };
+
   return {
     reserve(message, mostFor) {
       const atHand = atHandOf(message);
@@ -78,15 +88,20 @@ export function createFresh(): Fresh {
       for (const domain of domains) held.set(domain, (held.get(domain) ?? 0) + 1);
       return true;
     },
-    cancel(message) {
-      messages--;
-      if (!unheld.delete(message.id)) count(atHandOf(message), -1);
-      for (const domain of domainsOf(message)) release(domain);
-    },
+    cancel,
     enter(message, claims) {
+      const domains = domainsOf(message);
+      if (claims.length === 0) {
+        cancel(message);
+        return domains;
+      }
+      const claimed = new Set(claims.map(({ batch }) => batch.domain));
+      const others = domains.filter((domain) => !claimed.has(domain));
+      for (const domain of others) release(domain);
       const atHand = unheld.delete(message.id) ? null : atHandOf(message);
       if (atHand && !Buffer.isBuffer(atHand)) atHand.hold();
       bodies.set(message.id, { octets: atHand, claims: claims.length });
+      return others;
     },
     done({ batch: { messageId, domain } }) {
       const entry = bodies.get(messageId);
@@ -120,7 +135,8 @@ export function createFresh(): Fresh {
   };
 }
 
-function domainsOf({ envelope }: NewMessage): readonly string[] {
+/** Recipient domains, each once. */
+export function domainsOf({ envelope }: NewMessage): readonly string[] {
   return [...new Set(envelope.recipients.map(({ address }) => domainOf(address)))];
 }
 

@@ -46,9 +46,12 @@ const COLUMNS = `m.id AS queue_id, m.received_at, m.expires_at, m.client, m.send
   m.size, m.eight_bit, m.utf8_header, m.tls, r.id AS recipient_id, r.address, r.domain, r.notify, r.orcpt, r.attempts, r.asked_at,
   r.delay_notice_sent, r.code`;
 
-export interface BatchRow extends MessageRow, RecipientRow {}
+export interface BatchRow extends MessageRow, RecipientRow {
+  /** 1 when it was tried or put off before. */
+  readonly again: 0 | 1;
+}
 
-export const BATCH_COLUMNS = COLUMNS;
+export const BATCH_COLUMNS = `${COLUMNS}, r.again`;
 
 export interface EntryRow extends MessageRow, RecipientRow {
   readonly message: number;

@@ -10,6 +10,7 @@ import type { Moved, QueuedMessage, QueueEntry, QueueFilter, QueueState } from '
 import { domainOf } from '../shared/domain-name.ts';
 import type { BodyFiles } from './body-files.ts';
 import type { Deeds } from './deeds.ts';
+import { AGAIN, type Again, alternately, createLanes, type Lane, NEW, WAITING } from './lanes.ts';
 import {
   BATCH_COLUMNS,
   type BatchRow,
@@ -102,8 +103,6 @@ export interface Operations {
 /** A clock that goes back by less than this is being adjusted, in milliseconds. */
 const ADJUSTMENT_MS = 60_000;
 
-const WAITING = 'held = 0 AND lease IS NULL';
-
 /**
  * @param room  octets that new mail may take, as `roomOn` says
  */
@@ -113,6 +112,7 @@ export function createOperations(
   deeds: Deeds,
   room: () => number,
 ): Operations {
+  const lanes = createLanes(db);
   const insertMessage = db.prepare(
     `INSERT INTO message (id, received_at, expires_at, client, sender, smtputf8, body_type, ret, envid, size, eight_bit,
      utf8_header, body_octets, body_in_file, body_sha256, tls) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -121,27 +121,9 @@ export function createOperations(
   const insertRecipient = db.prepare(
     'INSERT INTO recipient (message, address, domain, notify, orcpt, next_attempt, lease) VALUES (?, ?, ?, ?, ?, ?, ?)',
   );
-  const laneDueBy = db.prepare(
-    'INSERT INTO lane (domain, due) VALUES (?, ?) ON CONFLICT (domain) DO UPDATE SET due = min(due, excluded.due)',
-  );
-  const laneDueAt = db.prepare(
-    'INSERT INTO lane (domain, due) VALUES (?, ?) ON CONFLICT (domain) DO UPDATE SET due = excluded.due',
-  );
-  const laneGone = db.prepare('DELETE FROM lane WHERE domain = ?');
-  const earliest = db.prepare<[string], { due: number | null }>(
-    `SELECT min(next_attempt) AS due FROM recipient WHERE domain = ? AND ${WAITING}`,
-  );
   const newest = db.prepare<[], { received_at: number }>('SELECT received_at FROM message ORDER BY seq DESC LIMIT 1');
   const recipientsEarlier = db.prepare('UPDATE recipient SET next_attempt = next_attempt - ?');
-  const lanesEarlier = db.prepare('UPDATE lane SET due = due - ?');
-  const anyLane = db.prepare('SELECT 1 FROM lane WHERE due <= ? LIMIT 1');
   const overdue = db.prepare<[number, string], { id: number }>('SELECT id FROM lease WHERE until <= ? AND owner <> ?');
-  const dueLanes = db.prepare<[number, number], { domain: string }>(
-    'SELECT domain FROM lane WHERE due <= ? ORDER BY due LIMIT ?',
-  );
-  const head = db.prepare<[string, number], { message: number }>(
-    `SELECT message FROM recipient WHERE domain = ? AND ${WAITING} AND next_attempt <= ? ORDER BY next_attempt LIMIT 1`,
-  );
   // The index is named, because SQLite would rather look through all messages that wait for the domain.
   const take = db.prepare(
     `UPDATE recipient INDEXED BY recipient_of_message SET lease = ? WHERE message = ? AND domain = ? AND ${WAITING} AND next_attempt <= ?`,
@@ -153,8 +135,8 @@ export function createOperations(
   const extendLease = db.prepare('UPDATE lease SET until = ? WHERE id = ?');
   const deleteLease = db.prepare('DELETE FROM lease WHERE id = ?');
   const leasesOf = db.prepare<[string, number], { id: number }>('SELECT id FROM lease WHERE owner = ? AND id > ?');
-  const leased = db.prepare<[number], { id: number; message: number; domain: string; held: number }>(
-    'SELECT id, message, domain, held FROM recipient WHERE lease = ?',
+  const leased = db.prepare<[number], Lane & { id: number; message: number; held: number }>(
+    'SELECT id, message, domain, again, held FROM recipient WHERE lease = ?',
   );
   const freeLeased = db.prepare('UPDATE recipient SET lease = NULL WHERE lease = ?');
   const wait = db.prepare(
@@ -175,7 +157,6 @@ export function createOperations(
   const selectHead = db.prepare<[number, number], { octets: Buffer }>(
     "SELECT coalesce(substr(octets, 1, ?), x'') AS octets FROM body WHERE message = ?",
   );
-  const nextLane = db.prepare<[number], { due: number | null }>('SELECT min(due) AS due FROM lane WHERE due > ?');
   const countUnleased = db.prepare<[number], { waiting: number; held: number; last: number | null }>(
     `SELECT count(*) FILTER (WHERE ${WAITING}) AS waiting, count(*) FILTER (WHERE held = 1 AND lease IS NULL) AS held,
      max(id) AS last FROM (SELECT id, held, lease FROM recipient WHERE id > ? ORDER BY id LIMIT ${COUNTED})`,
@@ -191,13 +172,6 @@ export function createOperations(
   );
   const setDue = db.prepare('UPDATE recipient SET next_attempt = ?, asked_at = ? WHERE id = ?');
   const setHeld = db.prepare('UPDATE recipient SET held = ? WHERE id = ?');
-
-  /** @param notBefore  puts a domain that was just served behind those that wait for their turn */
-  const refreshLane = (domain: string, notBefore = 0): void => {
-    const due = earliest.get(domain)?.due ?? null;
-    if (due === null) laneGone.run(domain);
-    else laneDueAt.run(domain, Math.max(due, notBefore));
-  };
 
   const refuseWhenShort = ({ body }: NewMessage): void => {
     const octets = room();
@@ -235,13 +209,15 @@ export function createOperations(
       const domain = domainOf(address);
       let place = byDomain.get(domain);
       if (!place) {
-        place = { lease: take && Number(insertLease.run(take.owner, take.until).lastInsertRowid), ids: [] };
+        // What is new goes before what was tried already, and not before what is new as well.
+        const mayTake = take && !lanes.isDue(domain, NEW, take.now);
+        place = { lease: mayTake ? Number(insertLease.run(take.owner, take.until).lastInsertRowid) : null, ids: [] };
         byDomain.set(domain, place);
       }
       const row = [seq, address, domain, notify?.join(' ') ?? null, orcpt, receivedAt, place.lease];
       place.ids.push(Number(insertRecipient.run(...row).lastInsertRowid));
     }
-    if (!take) for (const domain of byDomain.keys()) laneDueBy.run(domain, receivedAt);
+    for (const [domain, { lease }] of byDomain) if (lease === null) lanes.dueBy(domain, NEW, receivedAt);
     // Last, since a file is harder to put back than a row; and after the id has proven to be new.
     if (body.kind === 'file') {
       files.moveIn(id, body.path);
@@ -268,11 +244,14 @@ export function createOperations(
   };
 
   const freeLease = (lease: number, notBefore = 0): void => {
-    const domains = new Set(leased.all(lease).map(({ domain }) => domain));
+    const freed = leased.all(lease);
     freeLeased.run(lease);
     deleteLease.run(lease);
-    for (const domain of domains) refreshLane(domain, notBefore);
+    lanes.refresh(freed, notBefore);
   };
+
+  /** Where there is room for one claim only, the two kinds of mail take turns. */
+  let newGoesFirst = false;
 
   /** The latest time that the clock has shown here. */
   let latest: number | null = null;
@@ -296,16 +275,21 @@ export function createOperations(
       },
     });
     recipientsEarlier.run(by);
-    lanesEarlier.run(by);
+    lanes.earlier(by);
     latest = now;
   };
 
-  const claimOne = (domain: string, { owner, now, leaseMs }: ClaimRequest): Claim | null => {
-    const next = head.get(domain, now);
-    if (!next) return null;
+  /** @param served  lanes that have to be looked at again afterwards */
+  const claimOne = (lane: Lane, { owner, now, leaseMs }: ClaimRequest, served: Lane[]): Claim | null => {
+    const { domain, again } = lane;
+    served.push(lane);
+    const next = lanes.head(lane, now);
+    if (next === null) return null;
     const lease = Number(insertLease.run(owner, now + leaseMs).lastInsertRowid);
-    take.run(lease, next.message, domain, now);
+    take.run(lease, next, domain, now);
     const rows = leasedRows.all(lease);
+    // Where an operator held some of them for a while, both kinds go together.
+    for (const row of rows) if (row.again !== again) served.push({ domain, again: row.again });
     const asked = rows.flatMap((row) => row.asked_at ?? []);
     return {
       batch: batchFrom(rows),
@@ -340,31 +324,41 @@ export function createOperations(
       return store(message, expiresAt, take);
     },
 
-    anythingDue: ({ now, owner }) =>
-      clockWentBackBy(now) > 0 || anyLane.get(now) !== undefined || overdue.get(now, owner) !== undefined,
+    anythingDue: ({ now, owner, limitAgain }) =>
+      clockWentBackBy(now) > 0 ||
+      lanes.anyDue(NEW, now) ||
+      (limitAgain > 0 && lanes.anyDue(AGAIN, now)) ||
+      overdue.get(now, owner) !== undefined,
 
     claim(request) {
-      const { now, owner, limit, perDomain, taken } = request;
+      const { now, owner, limit, limitAgain, perDomain, taken } = request;
       followClock(now);
       for (const { id } of overdue.all(now, owner)) freeLease(id);
-      // Domains that have all they may have can stand in front: so many rows more may have to be looked at.
-      const lanes = dueLanes.all(now, limit + taken.size).map(({ domain }) => domain);
-      const room = new Map(lanes.map((domain) => [domain, perDomain - (taken.get(domain) ?? 0)]));
-      const claims: Claim[] = [];
-      const served = new Set<string>();
-      let open = lanes;
-      while (open.length > 0 && claims.length < limit) {
-        open = open.filter((domain) => {
-          const left = room.get(domain) ?? 0;
-          if (left <= 0 || claims.length >= limit) return false;
-          const claim = claimOne(domain, request);
-          served.add(domain);
-          room.set(domain, left - 1);
-          if (claim) claims.push(claim);
-          return claim !== null;
-        });
-      }
-      for (const domain of served) refreshLane(domain, now);
+      const room = new Map(taken);
+      const served: Lane[] = [];
+      // Each lane gets one turn after the other, as long as it has mail and its domain has room.
+      const claimsFrom = function* (again: Again, most: number): Generator<Claim, undefined> {
+        if (most <= 0) return;
+        // Domains that have all they may have can stand in front: so many rows more may have to be looked at.
+        let open = lanes.due(again, now, most + taken.size);
+        for (let left = most; open.length > 0; ) {
+          const more: Lane[] = [];
+          for (const lane of open) {
+            const used = room.get(lane.domain) ?? 0;
+            const claim = used < perDomain && claimOne(lane, request, served);
+            if (!claim) continue;
+            room.set(lane.domain, used + 1);
+            more.push(lane);
+            yield claim;
+            if (--left === 0) return;
+          }
+          open = more;
+        }
+      };
+      newGoesFirst = !newGoesFirst;
+      const lines = [claimsFrom(NEW, limit), claimsFrom(AGAIN, Math.min(limit, limitAgain))];
+      const claims = alternately(newGoesFirst ? lines : lines.toReversed(), limit);
+      lanes.refresh(served, now);
       return claims;
     },
 
@@ -385,7 +379,7 @@ export function createOperations(
         }
         const { tried, nextAttempt, code, status, explanation, host, delayNoticeSent } = settlement;
         wait.run(Number(tried), nextAttempt, code, status, explanation, host, Number(delayNoticeSent), row.id);
-        if (row.held === 0) laneDueBy.run(row.domain, nextAttempt);
+        if (row.held === 0) lanes.dueBy(row.domain, AGAIN, nextAttempt);
       }
       deleteLease.run(id);
       return 'settled';
@@ -405,7 +399,7 @@ export function createOperations(
       const seen = filter.ids ? last : (lastLookedAt.get(after, last)?.id ?? last);
       const rows = sliceOf(filter, after, seen);
       const moved = { changed: 0, delivering: 0, held: 0 };
-      const lanes = new Set<string>();
+      const touched: Lane[] = [];
       for (const row of rows) {
         const delivering = row.until !== null && row.until > now;
         if (delivering && (action === 'retry' || action === 'drop')) {
@@ -420,10 +414,10 @@ export function createOperations(
         if (action === 'drop') dropRecipient(row.recipient_id, row.message);
         else if (action === 'retry') setDue.run(now, now, row.recipient_id);
         else setHeld.run(Number(action === 'hold'), row.recipient_id);
-        lanes.add(row.domain);
+        touched.push({ domain: row.domain, again: row.code === null ? NEW : AGAIN });
         moved.changed++;
       }
-      for (const domain of lanes) refreshLane(domain);
+      lanes.refresh(touched);
       const end = rows.length < SLICE ? seen : (rows.at(-1)?.recipient_id ?? seen);
       return { moved, rest: end < last ? { after: end, upTo: last } : null };
     },
@@ -436,10 +430,11 @@ export function createOperations(
 
     isKnown: (messageId) => messageById.get(messageId)?.body_in_file === 1,
 
-    outlook: (now, most) => ({
-      due: dueLanes.all(now, most).map(({ domain }) => domain),
-      next: nextLane.get(now)?.due ?? null,
-    }),
+    outlook(now, most) {
+      const fresh = lanes.due(NEW, now, most);
+      const due = [...fresh, ...lanes.due(AGAIN, now, most - fresh.length)].map(({ domain }) => domain);
+      return { due, next: lanes.next(now) };
+    },
 
     countUnleased: (after) => countUnleased.get(after) ?? { waiting: 0, held: 0, last: null },
 

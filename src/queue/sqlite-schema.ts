@@ -11,9 +11,10 @@ import { StoreError, StoreMissing } from './store.ts';
 /**
  * One entry a schema version, in order, never changed after a release. `PRAGMA user_version` counts those applied.
  *
- * `lane` has one row for each domain with waiting recipients: when the domain is next to be served. It lets a claim
- * find the due domains by index and give them turns, however many messages wait for one of them. `held` and `lease`
- * decide the state of a recipient; a row in `lease` is the claim that `recipient.lease` names.
+ * `lane` has a row for each domain with new mail that waits, and one for each with mail that was tried or put off before
+ * (`again`): when it is next to be served. It lets a claim find the due domains by index and give them turns, however many
+ * messages wait for one of them. `held` and `lease` decide the state of a recipient; a row in `lease` is the claim that
+ * `recipient.lease` names.
  */
 const MIGRATIONS: readonly string[] = [
   `
@@ -78,6 +79,23 @@ const MIGRATIONS: readonly string[] = [
   'ALTER TABLE message ADD COLUMN body_sha256 BLOB',
   // What the sender asks of TLS; earlier releases did not hear of it.
   "ALTER TABLE message ADD COLUMN tls TEXT NOT NULL DEFAULT 'default'",
+  // New mail and mail that was tried before wait in two lines: a domain has a lane in each.
+  `
+  ALTER TABLE recipient ADD COLUMN again INTEGER GENERATED ALWAYS AS (code IS NOT NULL) VIRTUAL;
+  DROP INDEX recipient_waiting;
+  CREATE INDEX recipient_waiting ON recipient (domain, again, next_attempt) WHERE held = 0 AND lease IS NULL;
+
+  DROP TABLE lane;
+  CREATE TABLE lane (
+    domain TEXT NOT NULL,
+    again  INTEGER NOT NULL,
+    due    INTEGER NOT NULL,
+    PRIMARY KEY (domain, again)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX lane_due ON lane (again, due);
+  INSERT INTO lane (domain, again, due)
+    SELECT domain, again, min(next_attempt) FROM recipient WHERE held = 0 AND lease IS NULL GROUP BY domain, again;
+  `,
 ];
 
 const BUSY_TIMEOUT_MS = 10_000;

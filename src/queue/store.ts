@@ -35,6 +35,8 @@ export interface ClaimRequest {
   readonly leaseMs: number;
   /** Batches at most. */
   readonly limit: number;
+  /** Of them, batches at most that were tried or put off before. */
+  readonly limitAgain: number;
   /** Batches at most for one domain, those in `taken` included. */
   readonly perDomain: number;
   /** Batches that the caller already works on, by domain. */
@@ -45,13 +47,17 @@ export interface ClaimRequest {
 export interface TakeTerms {
   /** As in a `ClaimRequest`. */
   readonly owner: string;
+  readonly now: number;
   /** Until when the leases hold, in milliseconds since the epoch. */
   readonly until: number;
 }
 
 /** What a claim would find. */
 export interface Outlook {
-  /** Domains with mail that is due, the longest waiting first; no more than were asked for. */
+  /**
+   * Domains with new mail that is due and then those with mail that was tried before, the longest waiting first; no more
+   * than were asked for. One with both may be named twice.
+   */
   readonly due: readonly string[];
   /** The first moment after now at which a recipient becomes due; null when there is none. */
   readonly next: number | null;
@@ -104,7 +110,7 @@ export interface Store extends QueueDesk {
    * Resolves only after a durable commit. A body of kind `file` was written and fsynced by the caller on the same file
    * system; the store moves it to its own folder. After a rejection the message is not in the queue and the caller
    * still owns its file. With `take` the message goes from nothing to `delivering` in that commit, and its claims are
-   * handed back, one for each domain; without, it waits and there are none.
+   * handed back, one for each domain for which no other new mail waits that is due; all else waits.
    *
    * @throws StoreFull when there is no room; StoreError for everything else
    */
@@ -114,8 +120,9 @@ export interface Store extends QueueDesk {
   ) => Promise<readonly Claim[]>;
 
   /**
-   * Takes due batches under a lease: the recipients of one message and one domain that are due together. Domains take
-   * turns, so that one with a long queue does not hold up the others. Leases of other owners that have run out are
+   * Takes due batches under a lease: the recipients of one message and one domain that are due together. New mail gets
+   * every other turn and what was tried before the others, and within each domains take turns: neither a long queue for
+   * one of them nor one for all of them holds up what is new. Leases of other owners that have run out are
    * taken over; the caller's own end by `settle` or `recover` alone, so that a late clock cannot make it work twice.
    */
   readonly claim: (request: ClaimRequest) => Promise<readonly Claim[]>;

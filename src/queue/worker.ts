@@ -7,11 +7,10 @@ import type { Outcome } from '../model/delivery.ts';
 import type { Logger, MailEvent } from '../model/events.ts';
 import type { Batch, NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
-import { domainOf } from '../shared/domain-name.ts';
 import { createBackoff } from './backoff.ts';
 import { createDesk } from './desk.ts';
 import { deferralOf, type Ending, endingOf, internalError, type MakeNotice } from './ending.ts';
-import { type AtHand, createFresh } from './fresh.ts';
+import { type AtHand, createFresh, domainsOf } from './fresh.ts';
 import type { Schedule } from './schedule.ts';
 import type { Claim, Store } from './store.ts';
 import { createTurns, type TurnOptions } from './turns.ts';
@@ -20,6 +19,11 @@ import { createTurns, type TurnOptions } from './turns.ts';
 export interface WorkerLimits {
   /** Attempts, those that wait for a connection included. */
   readonly concurrency: number;
+  /**
+   * Of them, those that mail which was tried or put off before may have: however long the attempts of a backlog take, the
+   * others are left for new mail. Mail that was just accepted leaves as many for what waits in the store.
+   */
+  readonly again: number;
   /** Attempts for one recipient domain. */
   readonly perDomain: number;
   /** What the operator's table says of a domain besides. */
@@ -41,7 +45,7 @@ export interface WorkerOptions extends WorkerLimits {
 export interface QueueWorker {
   readonly start: () => void;
   /**
-   * Makes a message safe, and goes to work on it at once unless older mail for the same destination waits.
+   * Makes a message safe, and goes to work on it at once unless other new mail for the same destination waits.
    *
    * @throws as `Store.accept`
    */
@@ -62,7 +66,7 @@ export interface QueueWorker {
 
 /** How long a claim holds without a word from us, before another relay node may take the mail over. */
 const LEASE_MS = 60_000;
-/** Domains with due mail that are known by name; where there are more, new mail waits behind all of them. */
+/** Domains with due mail that are known by name; where there are more, it is looked up which of them has a turn. */
 const OUTLOOK = 1_000;
 /** Messages for one destination in memory, at most. */
 const FRESH_PER_DOMAIN = 500;
@@ -88,24 +92,28 @@ interface Attempted {
 
 export function createWorker(options: WorkerOptions): QueueWorker {
   const { store, attempt, makeNotice, schedule, clock, log, owner } = options;
-  let { concurrency, perDomain, limitsOf } = options;
+  let { concurrency, again, perDomain, limitsOf } = options;
   const backoff = createBackoff(schedule.backoff);
   const turns = createTurns({ perDomain: () => perDomain, limitsOf: (domain) => limitsOf(domain) });
   const fresh = createFresh();
   /** Claims that are not settled yet. */
   const running = new Map<string, Promise<void>>();
-  /** How many of them are being attempted. */
+  /** How many of them are being attempted; of these, what was tried or put off before, and what was just accepted. */
   let attempting = 0;
+  let attemptingAgain = 0;
+  let attemptingFresh = 0;
   /** Claims that nothing was done with, until the store has them back, and from when on they may be claimed again. */
   const unused = new Map<string, number>();
   const noticeDesk = createDesk(NOTICES_AT_ONCE);
   let busyUntil = 0;
-  /** Domains with mail in the store that is due, as far as is known: what comes now has to wait behind it. */
-  let behind = new Set<string>();
+  /** Domains with mail in the store that is due, as far as is known: it can be claimed when they have a turn. */
+  let due = new Set<string>();
   /** True when there are too many of them to be named, or nothing is known yet. */
-  let allBehind = true;
+  let allDue = true;
   /** There was no room for another claim, or one is on its way and what it will leave is not known. */
   let wantsMore = false;
+  /** The same for mail that was tried or put off before. */
+  let wantsAgain = false;
   /** Attempts whose end is on its way to the store. One that could not be stored at once does not count any more. */
   let ending = 0;
   let tooManyEnding = false;
@@ -129,24 +137,33 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     await clock.sleep(ms, sleep.signal);
   };
 
+  /** Whether a message that was just accepted has to wait for a place. */
+  const isFull = (): boolean => attempting >= concurrency || attemptingFresh >= Math.max(1, concurrency - again);
+
   /** False when it is not its turn. */
-  const begin = (claim: Claim): boolean => {
+  const begin = (claim: Claim, from: 'store' | 'fresh'): boolean => {
     const { batch, lease, askedAt } = claim;
     const { domain } = batch;
     const now = clock.now();
-    if (attempting >= concurrency) return false;
+    if (from === 'fresh' ? isFull() : attempting >= concurrency) return false;
     if (!turns.begin(domain, now, backoff.refusal(batch, now, askedAt) !== null)) return false;
-    attempting++;
+    const wasTried = isAgain(batch);
+    const count = (by: 1 | -1): void => {
+      attempting += by;
+      if (wasTried) attemptingAgain += by;
+      if (from === 'fresh') attemptingFresh += by;
+    };
+    count(1);
     const afterAttempt = (): void => {
-      const others = attempting >= concurrency ? fresh.domains() : [];
-      attempting--;
+      const others = isFull() ? fresh.domains() : [];
+      count(-1);
       turns.end(domain);
       beginFresh([domain, ...others]);
-      if (wantsMore || allBehind || behind.has(domain)) wake();
+      if (wantsMore || (wasTried && wantsAgain) || allDue || due.has(domain)) wake();
     };
     const end = work(claim, afterAttempt).finally(() => {
       running.delete(lease);
-      fresh.done(claim);
+      if (from === 'fresh') fresh.done(claim);
       if (unused.size > 0) wake();
     });
     running.set(lease, end);
@@ -157,18 +174,25 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   const beginFresh = (domains: readonly string[]): void => {
     if (stopped.signal.aborted) return;
     for (const domain of domains) {
-      for (let claim = fresh.first(domain); claim && begin(claim); claim = fresh.first(domain)) fresh.shift(domain);
+      for (let claim = fresh.first(domain); claim && begin(claim, 'fresh'); claim = fresh.first(domain)) {
+        fresh.shift(domain);
+      }
     }
   };
 
   const mayTake = (message: NewMessage): boolean => {
-    if (!started || stopped.signal.aborted || allBehind) return false;
+    if (!started || stopped.signal.aborted) return false;
     const mostFor = (domain: string): number => {
-      if (behind.has(domain)) return 0;
       const { connections, rate } = limitsOf(domain);
       return connections === null && rate === null ? FRESH_PER_DOMAIN : perDomain;
     };
     return fresh.reserve(message, mostFor);
+  };
+
+  /** What is in the store has to be claimed. */
+  const claimSoon = (domains: readonly string[]): void => {
+    for (const domain of domains) due.add(domain);
+    if (domains.length > 0) wake();
   };
 
   const giveBack = async (): Promise<void> => {
@@ -185,33 +209,37 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     const now = clock.now();
     const limit = Math.min(concurrency - attempting, CLAIMED_AT_ONCE);
     wantsMore = true;
+    wantsAgain = true;
     tooManyEnding = ending > ENDING;
     if (limit <= 0 || tooManyEnding) return null;
-    behind = new Set();
-    const [claims, { due, next }] = await Promise.all([
+    const limitAgain = Math.max(0, Math.min(limit, again - attemptingAgain));
+    due = new Set();
+    const [claims, outlook] = await Promise.all([
       store.claim({
         owner,
         now,
         leaseMs: LEASE_MS,
         limit,
+        limitAgain,
         perDomain,
         taken: turns.taken(now, (domain) => backoff.putsOff(domain, now)),
       }),
       store.outlook(now, OUTLOOK),
     ]);
     wantsMore = false;
-    allBehind = due.length >= OUTLOOK;
-    for (const domain of due) behind.add(domain);
+    wantsAgain = claims.filter(({ batch }) => isAgain(batch)).length >= limitAgain;
+    allDue = outlook.due.length >= OUTLOOK;
+    for (const domain of outlook.due) due.add(domain);
     let begun = 0;
     for (const claim of claims) {
-      if (begin(claim)) begun++;
+      if (begin(claim, 'store')) begun++;
       else {
         unused.set(claim.lease, 0);
-        behind.add(claim.batch.domain);
+        due.add(claim.batch.domain);
       }
     }
     await giveBack();
-    return begun > 0 && (claims.length >= limit || due.length > 0) ? 'at once' : next;
+    return begun > 0 && (claims.length >= limit || outlook.due.length > 0) ? 'at once' : outlook.next;
   };
 
   const claimLoop = async (): Promise<void> => {
@@ -222,8 +250,8 @@ export function createWorker(options: WorkerOptions): QueueWorker {
         const next = await claimAndBegin();
         failures = 0;
         const now = clock.now();
-        const due = [next, turns.opensAt(now)].map((at) => (typeof at === 'number' ? at - now : POLL_MS));
-        if (next !== 'at once') await pause(Math.min(...due, POLL_MS));
+        const left = [next, turns.opensAt(now)].map((at) => (typeof at === 'number' ? at - now : POLL_MS));
+        if (next !== 'at once') await pause(Math.min(...left, POLL_MS));
       } catch (error) {
         // Not woken by new mail: it could not be claimed either.
         log.error('the queue cannot be read', { error: wordsOf(error), failures: ++failures });
@@ -371,18 +399,18 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       const terms = { expiresAt: schedule.expiresAt(message.receivedAt) };
       if (!mayTake(message)) {
         await store.accept(message, terms);
-        for (const { address } of message.envelope.recipients) behind.add(domainOf(address));
-        wake();
+        claimSoon(domainsOf(message));
         return;
       }
       let claims: readonly Claim[];
       try {
-        claims = await store.accept(message, { ...terms, take: { owner, until: clock.now() + LEASE_MS } });
+        const now = clock.now();
+        claims = await store.accept(message, { ...terms, take: { owner, now, until: now + LEASE_MS } });
       } catch (error) {
         fresh.cancel(message);
         throw error;
       }
-      fresh.enter(message, claims);
+      claimSoon(fresh.enter(message, claims));
       for (const claim of claims) fresh.queue(claim);
       beginFresh(claims.map(({ batch }) => batch.domain));
     },
@@ -394,7 +422,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     },
     idle: () => running.size === 0,
     setLimits(limits) {
-      ({ concurrency, perDomain, limitsOf } = limits);
+      ({ concurrency, again, perDomain, limitsOf } = limits);
       wake();
     },
     async drain(deadlineMs) {
@@ -410,6 +438,11 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       return inTime;
     },
   };
+}
+
+/** Whether it was tried or put off before. */
+function isAgain({ recipients }: Batch): boolean {
+  return recipients.some(({ lastCode }) => lastCode !== null);
 }
 
 /** Milliseconds to wait after so many failures in a row: 1, 2, 4 … 30 seconds. */

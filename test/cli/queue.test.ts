@@ -66,7 +66,15 @@ beforeEach(async () => {
   await store.accept(message({ id: 'ONE', receivedAt: now, to: ['piet@x.example', 'kees@y.example'] }), terms);
   await store.accept(message({ id: 'TWO', receivedAt: now, to: ['piet@x.example'], sender: '' }), terms);
   await store.hold({ ids: ['TWO'] }, now);
-  const request = { owner: 'relay', now, leaseMs: DAY, limit: 1, perDomain: 1, taken: new Map([['y.example', 1]]) };
+  const request = {
+    owner: 'relay',
+    now,
+    leaseMs: DAY,
+    limit: 1,
+    limitAgain: 1,
+    perDomain: 1,
+    taken: new Map([['y.example', 1]]),
+  };
   const [claim] = await store.claim(request);
   const explanation = 'No connection to the mail host: it said \u001b[2Jboo.';
   const end = { ...waits(claim?.batch.recipients[0].id ?? 0, now + DAY), explanation };

@@ -45,7 +45,15 @@ async function receive(): Promise<never> {
 
 async function deliver(): Promise<never> {
   for (;;) {
-    const request = { owner: 'node-1', now: 1_000, leaseMs: 60_000, limit: 3, perDomain: 9, taken: new Map() };
+    const request = {
+      owner: 'node-1',
+      now: 1_000,
+      leaseMs: 60_000,
+      limit: 3,
+      limitAgain: 3,
+      perDomain: 9,
+      taken: new Map(),
+    };
     for (const { batch, lease } of await store.claim(request)) {
       const end = batch.recipients.map(({ id }) => ({ kind: 'leaves', recipientId: id }) as const);
       await store.settle(lease, end, [{ message: noticeFor(batch.messageId), expiresAt: 1e15 }]);

@@ -123,7 +123,15 @@ test('TXN-08 killed before each step of a life: what is on disk at that moment k
     acceptAll(['A', 'small']);
     acceptAll(['B', 'file']);
     acceptAll(['C', 'small'], ['D', 'large'], ['E', 'file'], ['F', 'small']);
-    const request = { owner: 'node-1', now: 1_000, leaseMs: 60_000, limit: 9, perDomain: 9, taken: new Map() };
+    const request = {
+      owner: 'node-1',
+      now: 1_000,
+      leaseMs: 60_000,
+      limit: 9,
+      limitAgain: 9,
+      perDomain: 9,
+      taken: new Map(),
+    };
     const [claims] = run({ id: 1, name: 'claim', args: [request] }) as readonly (readonly Claim[])[];
     const of = (id: string): Claim => {
       const claim = claims?.find(({ batch }) => batch.messageId === id);

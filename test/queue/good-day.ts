@@ -56,6 +56,7 @@ export const everything = {
   now: MONDAY,
   leaseMs: MINUTE,
   limit: 100,
+  limitAgain: 100,
   perDomain: 100,
   taken: new Map(),
 };

@@ -70,6 +70,7 @@ test.each(FIXTURES)('%s: what waited, was held or was being delivered is all the
       now: NOW,
       leaseMs: 60_000,
       limit: 10,
+      limitAgain: 10,
       perDomain: 10,
       taken: new Map(),
     });

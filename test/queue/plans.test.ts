@@ -55,11 +55,12 @@ describe('what is asked while the relay works finds its rows by index, whatever 
       longSteps(sql).map((step) => `${sql.replaceAll(/\s+/g, ' ').slice(0, 60)}: ${step}`),
     );
     expect(long).toEqual([
+      // When the clock was put back by more than a minute.
+      'UPDATE lane SET due = due - ?: SCAN lane USING COVERING INDEX lane_due',
       // One row: from the end.
       'SELECT received_at FROM message ORDER BY seq DESC LIMIT 1: SCAN message',
-      // When the clock was put back by more than a minute.
+      // The clock again.
       'UPDATE recipient SET next_attempt = next_attempt - ?: SCAN recipient',
-      'UPDATE lane SET due = due - ?: SCAN lane USING COVERING INDEX lane_due',
       // Leases are as few as the attempts that run: looking through them is what is wanted.
       'SELECT id FROM lease WHERE until <= ? AND owner <> ?: SCAN lease',
       // For metrics: ten thousand rows, and those under a lease.

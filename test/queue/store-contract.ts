@@ -215,6 +215,83 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
       });
     });
 
+    describe('new mail beside mail that was tried before', () => {
+      const DUE = MONDAY + HOUR;
+
+      /** One message for each, tried once and due again. */
+      const triedBefore = async (domains: readonly string[]): Promise<void> => {
+        for (const domain of domains) await store.accept(message({ id: `old-${domain}`, to: [`x@${domain}`] }), terms);
+        for (const { lease, batch } of await claim())
+          await store.settle(lease, [waits(batch.recipients[0].id, DUE)], []);
+      };
+      const three = ['a.example', 'b.example', 'c.example'];
+      const add = (id: string, to: readonly string[], receivedAt = DUE + MINUTE): Promise<unknown> =>
+        store.accept(message({ id, to, receivedAt }), terms);
+      const idsOf = (claims: readonly Claim[]): readonly string[] => claims.map(({ batch }) => batch.messageId);
+
+      test('each gets every other turn, however long the other waits', async () => {
+        await triedBefore(three);
+        for (const id of ['N1', 'N2', 'N3']) await add(id, ['x@new.example']);
+        const now = DUE + HOUR;
+        const half = idsOf(await claim({ now, limit: 4 }));
+        expect(half.filter((id) => id.startsWith('N'))).toEqual(['N1', 'N2']);
+        expect(idsOf(await claim({ now })).toSorted()).toEqual(['N3', 'old-c.example']);
+      });
+
+      test('also where there is room for one at a time, and for one domain', async () => {
+        await triedBefore(three);
+        for (const id of ['N1', 'N2', 'N3']) await add(id, ['x@a.example']);
+        const order: string[] = [];
+        for (let turn = 0; turn < 6; turn++) order.push(...idsOf(await claim({ now: DUE + HOUR + turn, limit: 1 })));
+        const isNew = order.map((id) => id.startsWith('N'));
+        expect(isNew.slice(1)).toEqual(isNew.slice(0, -1).map((each) => !each));
+      });
+
+      test('of what was tried before no more than is asked for', async () => {
+        await triedBefore(three);
+        await add('N1', ['x@new.example']);
+        const now = DUE + HOUR;
+        expect(idsOf(await claim({ now, limitAgain: 0 }))).toEqual(['N1']);
+        expect(await claim({ now, limitAgain: 0 })).toEqual([]);
+        expect(await claim({ now, limitAgain: 2 })).toHaveLength(2);
+        expect(await claim({ now, limitAgain: 2 })).toHaveLength(1);
+      });
+
+      test('a domain has no more than its share of both together', async () => {
+        await triedBefore(['a.example']);
+        for (const id of ['N1', 'N2', 'N3']) await add(id, ['x@a.example']);
+        expect(await claim({ now: DUE + HOUR, perDomain: 3, taken: new Map([['a.example', 1]]) })).toHaveLength(2);
+      });
+
+      test('is taken as it is accepted although other mail waits, unless that is new as well', async () => {
+        await triedBefore(['a.example']);
+        await add('N1', ['x@b.example']);
+        const now = DUE + HOUR;
+        const sent = message({ id: 'N2', to: ['x@a.example', 'x@b.example', 'y@a.example'], receivedAt: now });
+        const taken = await store.accept(sent, { ...terms, take: { owner: 'node-1', now, until: now + MINUTE } });
+        expect(taken.map(({ batch }) => [batch.domain, batch.recipients.length])).toEqual([['a.example', 2]]);
+        expect(idsOf(await claim({ now })).toSorted()).toEqual(['N1', 'N2', 'old-a.example']);
+        const last = message({ id: 'N3', to: ['x@b.example'], receivedAt: now });
+        expect(
+          await store.accept(last, { ...terms, take: { owner: 'node-1', now, until: now + MINUTE } }),
+        ).toHaveLength(1);
+      });
+
+      test('recipients of one message that are due together go together, also when an operator held one of them', async () => {
+        await store.accept(message({ id: 'ONE', to: ['a@x.example', 'b@x.example'] }), terms);
+        await store.hold({ recipient: 'b@x.example' }, MONDAY);
+        const { lease, batch } = await claimOne();
+        await store.settle(lease, [waits(batch.recipients[0].id, DUE)], []);
+        await store.release({}, MONDAY);
+        const both = await claimOne({ now: DUE });
+        expect(both.batch.recipients.map(({ address }) => address)).toEqual(['a@x.example', 'b@x.example']);
+        expect(await store.outlook(DUE, 10)).toEqual({ due: [], next: null });
+        await store.giveBack([both.lease], 0);
+        expect((await store.outlook(DUE, 10)).due).toEqual(['x.example', 'x.example']);
+        expect((await claimOne({ now: DUE })).batch.recipients).toHaveLength(2);
+      });
+    });
+
     describe('settle', () => {
       test('TXN-01 one delivered, one deferred, one bounced: only the deferred one is left', async () => {
         await store.accept(message({ to: ['ok@x.example', 'later@x.example', 'no@x.example'] }), terms);
@@ -351,7 +428,10 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
 
       test('TXN-08 what is taken as it is accepted is as if it had been claimed, and is not lost with who took it', async () => {
         const sent = message({ to: ['a@x.example', 'b@y.example', 'c@x.example'] });
-        const taken = await store.accept(sent, { ...terms, take: { owner: 'node-1', until: MONDAY + MINUTE } });
+        const taken = await store.accept(sent, {
+          ...terms,
+          take: { owner: 'node-1', now: MONDAY, until: MONDAY + MINUTE },
+        });
         expect(await store.list({}, MONDAY)).toMatchObject(new Array(3).fill({ state: 'delivering', attempts: 0 }));
         expect(await claim()).toEqual([]);
         expect(await store.outlook(MONDAY, 10)).toEqual({ due: [], next: null });
@@ -364,7 +444,10 @@ export function storeContract(name: string, open: (folder: string) => Promise<St
       });
 
       test('what is taken as it is accepted goes to another owner when the lease has run out', async () => {
-        const [taken] = await store.accept(message(), { ...terms, take: { owner: 'node-1', until: MONDAY + MINUTE } });
+        const [taken] = await store.accept(message(), {
+          ...terms,
+          take: { owner: 'node-1', now: MONDAY, until: MONDAY + MINUTE },
+        });
         expect(await claim({ owner: 'node-2', now: MONDAY + MINUTE - 1 })).toEqual([]);
         const [other] = await claim({ owner: 'node-2', now: MONDAY + MINUTE });
         expect(other?.batch).toEqual(taken?.batch);

@@ -26,6 +26,7 @@ import {
   until,
   type VirtualClock,
   virtualClock,
+  waits,
 } from './good-day.ts';
 
 let folder: string;
@@ -60,6 +61,7 @@ interface Change {
   readonly makeNotice?: MakeNotice;
   readonly store?: Partial<Store>;
   readonly concurrency?: number;
+  readonly again?: number;
   readonly perDomain?: number;
   readonly limitsOf?: WorkerLimits['limitsOf'];
 }
@@ -101,6 +103,7 @@ function scene(change: Change = {}): Scene {
     ),
     clock,
     concurrency: change.concurrency ?? 10,
+    again: change.again ?? Math.ceil((change.concurrency ?? 10) / 2),
     perDomain: change.perDomain ?? 5,
     limitsOf: change.limitsOf ?? (() => ({ connections: null, rate: null })),
     log: logger,
@@ -966,5 +969,82 @@ describe('one destination with a long queue', () => {
     expect(attempts.filter((each) => each.endsWith(' pile.example')).length).toBeLessThanOrEqual(6);
     await running?.drain(0);
     for (const go of hanging) go();
+  });
+});
+
+describe('a long queue of mail that was tried before, all of it due, for thousands of destinations', () => {
+  const HOUSES = 3_000;
+
+  /** After an outage: one message for each destination, tried once. */
+  const backlog = async (now: number): Promise<void> => {
+    const pile = Array.from({ length: HOUSES }, (_, at) => message({ to: [`x@d${at}.example`] }));
+    await Promise.all(pile.map((each) => store.accept(each, terms)));
+    const claims = await store.claim({ ...everything, limit: HOUSES });
+    await Promise.all(
+      claims.map(({ lease, batch }) =>
+        store.settle(
+          lease,
+          batch.recipients.map(({ id }) => waits(id, now)),
+          [],
+        ),
+      ),
+    );
+  };
+  /** How many others were begun before it, after `from` of them. */
+  const before = (attempts: readonly string[], id: string, from = 0): number =>
+    attempts.findIndex((each) => each.startsWith(`${id} `)) - from;
+
+  test.each(['good.example', `d${String(HOUSES - 1)}.example`])('a new message to %s goes between', async (domain) => {
+    const { worker, attempts, events } = scene();
+    await backlog(MONDAY);
+    worker.start();
+    await until(() => attempts.length >= 100);
+    const begun = attempts.length;
+    await worker.accept(message({ id: 'NEW', to: [`y@${domain}`] }));
+    await until(() => events.some(({ queueId }) => queueId === 'NEW'));
+    expect(before(attempts, 'NEW', begun)).toBeLessThan(300);
+    await until(() => events.length === HOUSES + 1);
+    expect(attempts).toHaveLength(HOUSES + 1);
+    expect(await waiting()).toEqual([]);
+  });
+
+  test('new mail that is claimed from the store, as after a restart, gets every other turn', async () => {
+    const { worker, attempts } = scene();
+    await backlog(MONDAY - HOUR);
+    const to = (at: number): readonly string[] => [`y@n${String(at)}.example`];
+    await Promise.all(
+      Array.from({ length: 200 }, (_, at) => store.accept(message({ id: `N${String(at)}`, to: to(at) }), terms)),
+    );
+    worker.start();
+    await until(() => attempts.length >= 600);
+    const isNew = attempts.map((each) => each.startsWith('N'));
+    // Neither is kept waiting by the other: the last of the new comes after about as many of the others.
+    expect(isNew.lastIndexOf(true)).toBeLessThan(500);
+    expect(isNew.slice(0, 200).filter((each) => !each).length).toBeGreaterThan(50);
+  });
+
+  test('that hangs leaves places for new mail, and new mail leaves places for what waits', async () => {
+    const hanging: (() => void)[] = [];
+    const { worker, attempts, events } = scene({
+      attempt: async (batch) => {
+        if (!batch.messageId.startsWith('GOOD')) await new Promise<void>((resolve) => hanging.push(resolve));
+        return everybody({})(batch);
+      },
+    });
+    await backlog(MONDAY);
+    worker.start();
+    await until(() => hanging.length === 5);
+    for (let at = 0; at < 20; at++) await worker.accept(message({ id: `GOOD${at}`, to: ['y@good.example'] }));
+    await until(() => events.length === 20);
+    expect(hanging).toHaveLength(5);
+    for (let at = 0; at < 20; at++) await worker.accept(message({ id: `SLOW${at}`, to: [`y@slow${at}.example`] }));
+    await until(() => hanging.length === 10);
+    // One of each ends, and one of each begins.
+    for (const end of [hanging[0], hanging[9]]) end?.();
+    await until(() => hanging.length === 12);
+    const slow = attempts.filter((each) => each.startsWith('SLOW')).length;
+    expect([slow, attempts.length - 20 - slow]).toEqual([6, 6]);
+    await running?.drain(0);
+    for (const end of hanging) end();
   });
 });
