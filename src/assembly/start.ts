@@ -38,6 +38,7 @@ import { openSigning } from './signing.ts';
 import { openSts, watchSts } from './sts.ts';
 import { openTlsReports } from './tls-reports.ts';
 import { trustInWords } from './trust-in-words.ts';
+import { workersIn } from './workers-in.ts';
 
 /** Longest line of text that passes, in octets. */
 const LINE_BYTES = 64 * 1024;
@@ -320,7 +321,7 @@ function workerLimits(config: Config, amongOthers: boolean): WorkerLimits {
   return {
     concurrency: delivery.connections * (1 + WAITING_IN_ALL),
     // A backlog leaves connections free, and does not fill the places where others wait for one.
-    again: Math.ceil(delivery.connections * FOR_BACKLOG),
+    again: Math.ceil((delivery.connections * FOR_BACKLOG) / (amongOthers ? workersIn(config) : 1)),
     // On each connection one message is on its way, and one may follow it without a pause.
     perDomain: delivery.connectionsPerHost * 2,
     // A rate counts for all workers: none of them may count by itself.

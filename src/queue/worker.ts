@@ -81,8 +81,14 @@ const POLL_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 /** For how long nothing is begun for a domain whose mail host has its hands full: this, and up to twice as long. */
 const BUSY_MS = 1_000;
-/** Between two such domains: where thousands share a host, they do not come back faster than can be looked at. */
-const BUSY_APART_MS = 2;
+/**
+ * Between two such domains: where thousands share a host, they come back about as fast as mail goes out, so that trying in
+ * vain costs no more than that. This at least, and at most.
+ */
+const BUSY_APART_MS = { least: 0.5, most: 2 };
+/** How much of the time between two ends goes into the average, and the longest that counts. */
+const NEWEST = 0.02;
+const LONGEST_LULL_MS = 100;
 
 interface Attempted {
   readonly outcomes: readonly Outcome[];
@@ -106,6 +112,9 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   const unused = new Map<string, number>();
   const noticeDesk = createDesk(NOTICES_AT_ONCE);
   let busyUntil = 0;
+  /** When an attempt last ended that had got to its host, and the time between two such ends on average. */
+  let lastEnd = 0;
+  let endsApart = BUSY_APART_MS.most;
   /** Domains with mail in the store that is due, as far as is known: it can be claimed when they have a turn. */
   let due = new Set<string>();
   /** True when there are too many of them to be named, or nothing is known yet. */
@@ -283,6 +292,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       if (outcomes.every(({ code }) => code === 'host-busy')) {
         return { kind: 'busy', until: notBusyAt(now) } as const;
       }
+      takePace(now);
       if (!refusal) backoff.note(batch, outcomes, startedAt, now);
       return { kind: 'attempted', outcomes, now, putOffUntil: refusal?.until ?? null } as const;
     });
@@ -307,9 +317,16 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     }
   };
 
+  const takePace = (now: number): void => {
+    const apart = Math.min(Math.max(0, now - lastEnd), LONGEST_LULL_MS);
+    endsApart += (apart - endsApart) * NEWEST;
+    lastEnd = now;
+  };
+
   /** In whole tenths of a second, so that many can be given back together. */
   const notBusyAt = (now: number): number => {
-    busyUntil = Math.max(busyUntil + BUSY_APART_MS, now + BUSY_MS);
+    const { least, most } = BUSY_APART_MS;
+    busyUntil = Math.max(busyUntil + Math.min(Math.max(endsApart, least), most), now + BUSY_MS);
     return Math.ceil((busyUntil + BUSY_MS * Math.random()) / 100) * 100;
   };
 

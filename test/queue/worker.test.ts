@@ -884,6 +884,28 @@ describe('limits of a destination', () => {
     expect(await left(clock)).toBe(0);
   });
 
+  test('domains that share a busy host come back about as fast as mail goes out', async () => {
+    let busy = true;
+    let taken = 0;
+    const { worker, events, quiet, pass } = scene({
+      attempt: async (batch) => {
+        const full = busy && ++taken > 200;
+        return everybody(full ? { result: 'deferred', code: 'host-busy', status: '4.4.5' } : {})(batch);
+      },
+    });
+    const pile = Array.from({ length: 1_000 }, (_, at) => message({ to: [`x@d${at}.shared.example`] }));
+    await Promise.all(pile.map((each) => store.accept(each, terms)));
+    worker.start();
+    await quiet();
+    expect(events).toHaveLength(200);
+    busy = false;
+    await pass(500);
+    expect(events).toHaveLength(200);
+    // A second, up to another one by chance, and half a millisecond for each.
+    await pass(1_900);
+    await until(() => events.length === 1_000);
+  });
+
   test('claims that cannot be given back at once are given back later', async () => {
     let broken = 3;
     const giveBack: Store['giveBack'] = async (leases, notBefore) => {
