@@ -120,10 +120,10 @@ describe('the whole relay, told to stop while it starts', () => {
   });
 });
 
-/** A little time between one and the next: what the first one makes of it has its effect. */
+/** A little time between one and the next: what the first one makes of it has its effect, so that others may be gone. */
 async function signalAll(pids: readonly number[]): Promise<void> {
   for (const pid of pids) {
-    process.kill(pid, 'SIGTERM');
+    if (isAlive(pid)) process.kill(pid, 'SIGTERM');
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
