@@ -16,7 +16,7 @@ import { claimsOf } from './rows.ts';
 import type { Failure, Reply, Request, Requests } from './sqlite-engine.ts';
 import type { Action, MovedSlice, Slice } from './sqlite-operations.ts';
 import type { FromThread, ThreadData, ToThread } from './sqlite-thread.ts';
-import { type Admission, type Store, StoreError, StoreFull, StoreMissing } from './store.ts';
+import { type Admission, type Claim, type Store, StoreError, StoreFull, StoreMissing } from './store.ts';
 
 export interface SqliteOptions {
   /** Made by a relay when it is not there, with mode 0700. */
@@ -44,15 +44,9 @@ export async function openSqliteStore(options: SqliteOptions): Promise<Store> {
   const move = (action: Action) => async (filter: QueueFilter, now: number) => moveAll(ask, action, filter, now);
   return {
     async accept(message, { expiresAt, take = null }) {
-      const taken = await ask('accept', sendable(message), expiresAt, take);
-      thread.keepLeases(taken.map(({ lease }) => lease));
-      return claimsOf(message, expiresAt, taken);
+      return claimsOf(message, expiresAt, await ask('accept', sendable(message), expiresAt, take));
     },
-    async claim(request) {
-      const claims = await ask('claim', request);
-      thread.keepLeases(claims.map(({ lease }) => lease));
-      return claims;
-    },
+    claim: (request) => ask('claim', request),
     settle: (lease, settlements, notices) => ask('settle', lease, settlements, notices.map(sendableNotice)),
     async giveBack(leases, notBefore) {
       await Promise.all(inParts(leases).map((part) => ask('giveBack', part, notBefore)));
@@ -188,8 +182,6 @@ interface Thread {
   readonly open: () => Promise<void>;
   readonly ask: Ask;
   readonly keepOwner: (owner: string) => void;
-  /** Claims whose answer has arrived. */
-  readonly keepLeases: (leases: readonly string[]) => void;
   readonly close: () => Promise<void>;
 }
 
@@ -208,6 +200,8 @@ interface Running {
 
 /** Whether what it was asked was done is not known. */
 class ThreadGone extends StoreError {}
+
+const CLAIMING: ReadonlySet<string> = new Set<keyof Requests>(['accept', 'claim']);
 
 const READS: ReadonlySet<string> = new Set<keyof Requests>([
   'body',
@@ -283,7 +277,12 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
   const askThread = async (name: string, args: readonly unknown[]): Promise<unknown> => {
     const { send } = await current();
     return new Promise((resolve, reject) => {
-      send({ id: ++lastId, name, args } as unknown as Request, { resolve, reject });
+      const heard = (value: unknown): void => {
+        // At once: when this was the last word of the thread, the next one may be started before the promise is looked at.
+        for (const lease of leasesIn(name, value)) lastLease = Math.max(lastLease, Number(lease));
+        resolve(value);
+      };
+      send({ id: ++lastId, name, args } as unknown as Request, { resolve: heard, reject });
     });
   };
 
@@ -292,9 +291,6 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
     ask: ask as Ask,
     keepOwner: (name) => {
       owner = name;
-    },
-    keepLeases: (leases) => {
-      for (const lease of leases) lastLease = Math.max(lastLease, Number(lease));
     },
     async close() {
       if (closed) return;
@@ -305,6 +301,11 @@ function createThread(options: Omit<ThreadData, 'successor'>): Thread {
       await open?.ended;
     },
   };
+}
+
+/** Claims that an answer hands over. */
+function leasesIn(name: string, value: unknown): readonly string[] {
+  return CLAIMING.has(name) ? (value as readonly Pick<Claim, 'lease'>[]).map(({ lease }) => lease) : [];
 }
 
 function deliver(reply: Reply, waiting: Map<number, Waiting>): void {

@@ -397,6 +397,40 @@ describe('the storage thread', () => {
     unsubscribe('worker_threads', onThread);
   });
 
+  test('a claim whose answer comes with the very end of the thread stays, although something else is asked again at once', async () => {
+    const threads: Worker[] = [];
+    const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
+    subscribe('worker_threads', onThread);
+    const store = await openSqliteStore({ folder, ...relay });
+    await store.recover('node-1');
+    await store.accept(message({ id: 'HEARD' }), terms);
+    const [thread] = threads;
+    const hears = thread?.listeners('message') ?? [];
+    const replies: { readonly id: number }[] = [];
+    thread?.removeAllListeners('message');
+    const answered = new Promise<void>((resolve) => {
+      thread?.on('message', (said: { readonly replies: readonly { readonly id: number }[] }) => {
+        replies.push(...said.replies);
+        if (replies.length === 2) resolve();
+      });
+    });
+    // What lies in the pipe of a thread that ends is handed out right before its end is told.
+    thread?.prependListener('exit', () => {
+      const [first] = replies.toSorted((a, b) => a.id - b.id);
+      for (const hear of hears) hear({ kind: 'replies', replies: [first] });
+    });
+    const claim = store.claim({ ...everything, owner: 'node-1' });
+    const head = store.readHead('HEARD', 10);
+    await answered;
+    void thread?.terminate();
+    expect((await claim).map(({ batch }) => batch.messageId)).toEqual(['HEARD']);
+    expect(await head).toHaveLength(10);
+    expect(threads).toHaveLength(2);
+    expect(await store.claim({ ...everything, owner: 'node-1' })).toEqual([]);
+    await store.close();
+    unsubscribe('worker_threads', onThread);
+  });
+
   test('when it dies while it reads, it is asked once more', async () => {
     const threads: Worker[] = [];
     const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
