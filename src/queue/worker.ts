@@ -223,7 +223,8 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     if (limit <= 0 || tooManyEnding) return null;
     const limitAgain = Math.max(0, Math.min(limit, again - attemptingAgain));
     due = new Set();
-    const [claims, outlook] = await Promise.all([
+    // Waited for apart: claims that were handed out are ours, whatever becomes of the other question.
+    const [claimed, looked] = await Promise.allSettled([
       store.claim({
         owner,
         now,
@@ -235,10 +236,13 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       }),
       store.outlook(now, OUTLOOK),
     ]);
+    if (claimed.status === 'rejected') throw claimed.reason;
+    const claims = claimed.value;
+    const others = looked.status === 'fulfilled' ? looked.value.due : null;
     wantsMore = false;
     wantsAgain = claims.filter(({ batch }) => isAgain(batch)).length >= limitAgain;
-    allDue = outlook.due.length >= OUTLOOK;
-    for (const domain of outlook.due) due.add(domain);
+    allDue = others === null || others.length >= OUTLOOK;
+    for (const domain of others ?? []) due.add(domain);
     let begun = 0;
     for (const claim of claims) {
       if (begin(claim, 'store')) begun++;
@@ -248,7 +252,8 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       }
     }
     await giveBack();
-    return begun > 0 && (claims.length >= limit || outlook.due.length > 0) ? 'at once' : outlook.next;
+    if (looked.status === 'rejected') throw looked.reason;
+    return begun > 0 && (claims.length >= limit || looked.value.due.length > 0) ? 'at once' : looked.value.next;
   };
 
   const claimLoop = async (): Promise<void> => {

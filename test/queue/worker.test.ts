@@ -524,6 +524,27 @@ describe('what goes wrong leaves mail in the queue', () => {
     expect(await waiting()).toEqual([]);
   });
 
+  test('claims that were handed out are worked on, also where the look at what else is due fails', async () => {
+    let refusals = 1;
+    const { worker, clock, attempts, log, quiet } = scene({
+      store: {
+        outlook: async (...asked) => {
+          if (refusals-- > 0) throw new StoreFull('disk I/O error');
+          return store.outlook(...asked);
+        },
+      },
+    });
+    await store.accept(message(), terms);
+    worker.start();
+    await until(() => {
+      clock.pass(1_000);
+      return attempts.length > 0;
+    });
+    await quiet();
+    expect(log).toEqual(['the queue cannot be read']);
+    expect(await waiting()).toEqual([]);
+  });
+
   test('a store that cannot be read is asked again', async () => {
     let refusals = 2;
     const { worker, clock, attempts, log, quiet } = scene({
