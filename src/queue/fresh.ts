@@ -23,9 +23,14 @@ export interface Fresh {
   /**
    * Keeps the octets of an accepted message, or its file open, until the last of its claims is `done`.
    *
-   * @returns domains for which there is no claim: the message has to be claimed for them later, and is not `done` here
+   * @returns domains for which there is no claim: the message has to be claimed for them later
    */
   readonly enter: (message: NewMessage, claims: readonly Claim[]) => readonly string[];
+  /**
+   * For a claim of the store. True when its message is at hand still, for another destination: then it stays so until
+   * this claim is `done` as well.
+   */
+  readonly join: (claim: Claim) => boolean;
   readonly done: (claim: Claim) => void;
   /** What is at hand of a message; null when the store has to be asked. */
   readonly octetsOf: (messageId: string) => AtHand | null;
@@ -58,6 +63,7 @@ export function createFresh(): Fresh {
   let octets = 0;
   let files = 0;
 
+  const hold = (domain: string): void => void held.set(domain, (held.get(domain) ?? 0) + 1);
   const release = (domain: string): void => {
     const others = (held.get(domain) ?? 1) - 1;
     if (others > 0) held.set(domain, others);
@@ -85,7 +91,7 @@ export function createFresh(): Fresh {
       messages++;
       if (files >= FILES && !Buffer.isBuffer(atHand)) unheld.add(message.id);
       else count(atHand, 1);
-      for (const domain of domains) held.set(domain, (held.get(domain) ?? 0) + 1);
+      for (const domain of domains) hold(domain);
       return true;
     },
     cancel,
@@ -102,6 +108,13 @@ export function createFresh(): Fresh {
       if (atHand && !Buffer.isBuffer(atHand)) atHand.hold();
       bodies.set(message.id, { octets: atHand, claims: claims.length });
       return others;
+    },
+    join({ batch: { messageId, domain } }) {
+      const entry = bodies.get(messageId);
+      if (!entry) return false;
+      entry.claims++;
+      hold(domain);
+      return true;
     },
     done({ batch: { messageId, domain } }) {
       const entry = bodies.get(messageId);

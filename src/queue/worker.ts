@@ -156,6 +156,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     const now = clock.now();
     if (from === 'fresh' ? isFull() : attempting >= concurrency) return false;
     if (!turns.begin(domain, now, backoff.refusal(batch, now, askedAt) !== null)) return false;
+    const isAtHand = from === 'fresh' || fresh.join(claim);
     const wasTried = isAgain(batch);
     const count = (by: 1 | -1): void => {
       attempting += by;
@@ -172,7 +173,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     };
     const end = work(claim, afterAttempt).finally(() => {
       running.delete(lease);
-      if (from === 'fresh') fresh.done(claim);
+      if (isAtHand) fresh.done(claim);
       if (unused.size > 0) wake();
     });
     running.set(lease, end);

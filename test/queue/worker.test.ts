@@ -174,14 +174,19 @@ describe('mail that was just accepted', () => {
     expect(worker.octetsOf('NEW')).toBeNull();
   });
 
-  test('a large one stays open until all its attempts have ended, whoever else lets go of it', async () => {
+  const large = async (): Promise<{ kind: 'file'; path: string; file: HeldFile }> => {
     const path = join(mkdtempSync(join(tmpdir(), 'held-')), 'large.eml');
     writeFileSync(path, 'to be kept\r\n');
-    const file = new HeldFile(await open(path));
-    const read = async (held: unknown): Promise<string> => {
-      const into = Buffer.alloc(12);
-      return held instanceof HeldFile ? into.toString('utf8', 0, await held.read(into, 0)) : 'not at hand';
-    };
+    return { kind: 'file', path, file: new HeldFile(await open(path)) };
+  };
+  const read = async (held: unknown): Promise<string> => {
+    const into = Buffer.alloc(12);
+    return held instanceof HeldFile ? into.toString('utf8', 0, await held.read(into, 0)) : 'not at hand';
+  };
+
+  test('a large one stays open until all its attempts have ended, whoever else lets go of it', async () => {
+    const content = await large();
+    const { file } = content;
     const seen: string[] = [];
     const letGo = Promise.withResolvers<void>();
     const { worker, quiet } = scene({
@@ -194,12 +199,52 @@ describe('mail that was just accepted', () => {
     });
     worker.start();
     await quiet();
-    await worker.accept(message({ id: 'NEW', to: ['a@x.example', 'b@y.example'], body: { kind: 'file', path, file } }));
+    await worker.accept(message({ id: 'NEW', to: ['a@x.example', 'b@y.example'], body: content }));
     file.release();
     letGo.resolve();
     await until(async () => (await waiting()).length === 0);
     expect(seen).toEqual(['to be kept\r\n', 'to be kept\r\n']);
     await until(async () => worker.octetsOf('NEW') === null);
+    await expect(read(file)).rejects.toThrow(/closed|EBADF/);
+  });
+
+  test('a large one stays open also for a destination that had to wait its turn in the store', async () => {
+    const content = await large();
+    const { file } = content;
+    const gates = new Map<string, () => void>();
+    const seen: string[] = [];
+    const { worker, clock, quiet } = scene({
+      perDomain: 1,
+      attempt: async ({ messageId, domain, recipients }) => {
+        const held = worker.octetsOf(messageId);
+        await new Promise<void>((resolve) => gates.set(`${messageId} ${domain}`, resolve));
+        if (messageId === 'NEW') seen.push(`${domain}: ${await read(held).catch(String)}`);
+        return recipients.map(({ id }) => outcome(id));
+      },
+    });
+    const isTried = (which: string): Promise<void> =>
+      until(() => {
+        clock.pass(1_000);
+        return gates.has(which);
+      });
+    worker.start();
+    await quiet();
+    await store.accept(message({ id: 'OLD', to: ['a@y.example'] }), terms);
+    await isTried('OLD y.example');
+    await store.accept(message({ id: 'NEXT', to: ['a@y.example'] }), terms);
+    await worker.accept(message({ id: 'NEW', to: ['a@x.example', 'b@y.example'], body: content }));
+    file.release();
+    await isTried('NEW x.example');
+    gates.get('OLD y.example')?.();
+    await isTried('NEXT y.example');
+    gates.get('NEXT y.example')?.();
+    await isTried('NEW y.example');
+    gates.get('NEW x.example')?.();
+    await until(async () => (await waiting()).length === 1);
+    gates.get('NEW y.example')?.();
+    await until(async () => (await waiting()).length === 0);
+    expect(seen).toEqual(['x.example: to be kept\r\n', 'y.example: to be kept\r\n']);
+    await until(() => worker.octetsOf('NEW') === null);
     await expect(read(file)).rejects.toThrow(/closed|EBADF/);
   });
 
