@@ -8,6 +8,7 @@ import type { Logger, MailEvent } from '../model/events.ts';
 import type { Batch, NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
 import { createBackoff } from './backoff.ts';
+import { createComebacks } from './comebacks.ts';
 import { createDesk } from './desk.ts';
 import { deferralOf, type Ending, endingOf, internalError, type MakeNotice } from './ending.ts';
 import { type AtHand, createFresh, domainsOf } from './fresh.ts';
@@ -79,16 +80,6 @@ const NOTICES_AT_ONCE = 32;
 /** How often to look for what the command line or another node changed. */
 const POLL_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
-/** For how long nothing is begun for a domain whose mail host has its hands full: this, and up to twice as long. */
-const BUSY_MS = 1_000;
-/**
- * Between two such domains: where thousands share a host, they come back about as fast as mail goes out, so that trying in
- * vain costs no more than that. This at least, and at most.
- */
-const BUSY_APART_MS = { least: 0.5, most: 2 };
-/** How much of the time between two ends goes into the average, and the longest that counts. */
-const NEWEST = 0.02;
-const LONGEST_LULL_MS = 100;
 
 interface Attempted {
   readonly outcomes: readonly Outcome[];
@@ -111,10 +102,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   /** Claims that nothing was done with, until the store has them back, and from when on they may be claimed again. */
   const unused = new Map<string, number>();
   const noticeDesk = createDesk(NOTICES_AT_ONCE);
-  let busyUntil = 0;
-  /** When an attempt last ended that had got to its host, and the time between two such ends on average. */
-  let lastEnd = 0;
-  let endsApart = BUSY_APART_MS.most;
+  const comebacks = createComebacks();
   /** Domains with mail in the store that is due, as far as is known: it can be claimed when they have a turn. */
   let due = new Set<string>();
   /** True when there are too many of them to be named, or nothing is known yet. */
@@ -296,10 +284,12 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       const outcomes = refusal?.outcomes ?? (await outcomesOf(batch));
       const now = clock.now();
       if (outcomes.every(({ code }) => code === 'host-busy')) {
-        return { kind: 'busy', until: notBusyAt(now) } as const;
+        return { kind: 'busy', until: comebacks.next(now) } as const;
       }
-      takePace(now);
-      if (!refusal) backoff.note(batch, outcomes, startedAt, now);
+      if (!refusal) {
+        comebacks.ended(now);
+        backoff.note(batch, outcomes, startedAt, now);
+      }
       return { kind: 'attempted', outcomes, now, putOffUntil: refusal?.until ?? null } as const;
     });
     if (end.kind === 'busy') turns.close(batch.domain, end.until);
@@ -321,19 +311,6 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     } finally {
       goOn();
     }
-  };
-
-  const takePace = (now: number): void => {
-    const apart = Math.min(Math.max(0, now - lastEnd), LONGEST_LULL_MS);
-    endsApart += (apart - endsApart) * NEWEST;
-    lastEnd = now;
-  };
-
-  /** In whole tenths of a second, so that many can be given back together. */
-  const notBusyAt = (now: number): number => {
-    const { least, most } = BUSY_APART_MS;
-    busyUntil = Math.max(busyUntil + Math.min(Math.max(endsApart, least), most), now + BUSY_MS);
-    return Math.ceil((busyUntil + BUSY_MS * Math.random()) / 100) * 100;
   };
 
   const endingOrDeferral = async (batch: Batch, at: Attempted): Promise<Ending> => {

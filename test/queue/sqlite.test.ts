@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { Body, NewMessage } from '../../src/model/message.ts';
 import { openSqliteStore } from '../../src/queue/sqlite.ts';
 import { openEngine, type Reply, type Request } from '../../src/queue/sqlite-engine.ts';
@@ -351,10 +351,17 @@ function mountSmallDisk(): string | null {
 }
 
 describe('the storage thread', () => {
-  test('when it dies, what was asked is rejected and the next request finds a new one with the same lock', async () => {
+  /** Those that are started by this test. */
+  function threadsFromNowOn(): readonly Worker[] {
     const threads: Worker[] = [];
     const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
     subscribe('worker_threads', onThread);
+    onTestFinished(() => void unsubscribe('worker_threads', onThread));
+    return threads;
+  }
+
+  test('when it dies, what was asked is rejected and the next request finds a new one with the same lock', async () => {
+    const threads = threadsFromNowOn();
     const store = await openSqliteStore({ folder, ...relay });
     await store.recover('node-1');
     await store.accept(message({ id: 'SAFE' }), terms);
@@ -372,13 +379,10 @@ describe('the storage thread', () => {
     const other = await openSqliteStore({ folder, ...relay });
     await expect(other.recover('node-1')).rejects.toThrow(/another relay that is running/);
     await Promise.all([other.close(), store.close()]);
-    unsubscribe('worker_threads', onThread);
   });
 
   test('when it dies with the answer to a claim, the mail is claimed again; claims that were heard of stay', async () => {
-    const threads: Worker[] = [];
-    const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
-    subscribe('worker_threads', onThread);
+    const threads = threadsFromNowOn();
     const store = await openSqliteStore({ folder, ...relay });
     await store.recover('node-1');
     for (const id of ['HEARD', 'UNHEARD']) await store.accept(message({ id }), terms);
@@ -394,13 +398,10 @@ describe('the storage thread', () => {
     const ids = [heard, ...again].map((claim) => claim?.batch.messageId);
     expect(ids.toSorted()).toEqual(['HEARD', 'UNHEARD']);
     await store.close();
-    unsubscribe('worker_threads', onThread);
   });
 
   test('a claim whose answer comes with the very end of the thread stays, although something else is asked again at once', async () => {
-    const threads: Worker[] = [];
-    const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
-    subscribe('worker_threads', onThread);
+    const threads = threadsFromNowOn();
     const store = await openSqliteStore({ folder, ...relay });
     await store.recover('node-1');
     await store.accept(message({ id: 'HEARD' }), terms);
@@ -428,13 +429,10 @@ describe('the storage thread', () => {
     expect(threads).toHaveLength(2);
     expect(await store.claim({ ...everything, owner: 'node-1' })).toEqual([]);
     await store.close();
-    unsubscribe('worker_threads', onThread);
   });
 
   test('when it dies while it reads, it is asked once more', async () => {
-    const threads: Worker[] = [];
-    const onThread = (event: unknown): void => void threads.push((event as { worker: Worker }).worker);
-    subscribe('worker_threads', onThread);
+    const threads = threadsFromNowOn();
     const store = await openSqliteStore({ folder, ...relay });
     await store.accept(message({ id: 'READ' }), terms);
     threads[0]?.removeAllListeners('message');
@@ -443,7 +441,6 @@ describe('the storage thread', () => {
     expect(head).toHaveLength(10);
     expect(threads).toHaveLength(2);
     await store.close();
-    unsubscribe('worker_threads', onThread);
   });
 });
 
