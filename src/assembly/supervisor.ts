@@ -166,6 +166,8 @@ export async function openWorkers(
       try {
         return await beginWith(life, number, isFirst);
       } catch (error) {
+        // It gives up because it is told to stop, and has the time for it that any other has.
+        if (stopping) throw error;
         const how = await finish(life);
         if (stopping || !isToAll(how)) throw error;
         const facts = { worker: number, signal: how, inMs: pause };

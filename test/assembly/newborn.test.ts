@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { freePort, PROJECT } from '../../lab/relay.ts';
+import { messageOf } from '../../src/shared/message-of.ts';
 import {
   births,
   codes,
@@ -103,6 +104,15 @@ describe('the whole relay, told to stop while it starts', () => {
     );
     setMood(null);
     expect(await relay.ended).toEqual({ status: 0, complaints: [] });
+  });
+
+  test('while a worker begins, which gives that up and takes its time to end: it has the time', async () => {
+    setMood({ worker: 1, at: 'begin', does: 'give up late' });
+    const crew = await open();
+    const listening = crew.listen().catch(messageOf);
+    await untilHeard('begin');
+    expect(await parts.closeAll()).toEqual([]);
+    expect(await listening).toBe('begin is not to my taste');
   });
 
   test('at any moment: status 0, in peace', async () => {

@@ -14,7 +14,7 @@ export interface Mood {
   readonly worker: number | null;
   /** Said by the supervisor: `begin`, `listen`, `start`, `prepare` …; or `birth`: before it can hear anything. */
   readonly at: string;
-  readonly does: 'die' | 'refuse' | 'keep silent' | 'talk nonsense' | 'be late' | 'hang';
+  readonly does: 'die' | 'refuse' | 'keep silent' | 'talk nonsense' | 'be late' | 'hang' | 'give up late';
   /** In milliseconds, for one that hangs: it does nothing else so long, and goes on then. Else for ever. */
   readonly forMs?: number;
 }
@@ -40,20 +40,29 @@ function watch(path: string): void {
   while (moodNow().at === 'birth') pauseAll(10);
   let own = 0;
   /** False when the worker is not to hear it. */
-  const heed = ({ kind, id, name, args }: Word): boolean => {
+  const heed = (word: Word): boolean => {
+    const { kind, name, args } = word;
     if (name === 'begin') own = args?.[0]?.number ?? 0;
     const { worker, at, does, forMs = Number.POSITIVE_INFINITY } = moodNow();
     if (name !== at || (worker !== null && worker !== own)) return true;
     appendFileSync(`${moodNow().diary}.heard`, `${name}\n`);
     if (does === 'die') process.kill(process.pid, 'SIGKILL');
     if (does === 'talk nonsense') process.send?.({ nonsense: kind });
-    if (does === 'refuse') process.send?.([{ kind: 'refusal', id, message: `${at} is not to my taste` }]);
+    if (does === 'refuse') refuse(word);
     if (does !== 'hang') return false;
     for (const end = performance.now() + forMs; performance.now() < end; );
     return true;
   };
+  let unanswered: Word | null = null;
   const hear = async (word: Word, listen: () => void): Promise<void> => {
+    if (word.name === 'stop' && unanswered) {
+      refuse(unanswered);
+      // It would end so much later.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return listen();
+    }
     if (heed(word)) return listen();
+    if (moodNow().does === 'give up late') unanswered = word;
     if (moodNow().does !== 'be late') return;
     while (moodNow().does === 'be late') await new Promise((resolve) => setTimeout(resolve, 10));
     listen();
@@ -66,6 +75,10 @@ function watch(path: string): void {
       for (const word of packet as Word[]) void hear(word, () => listener([word], socket));
     });
   }) as typeof process.on;
+}
+
+function refuse({ id, name }: Word): void {
+  process.send?.([{ kind: 'refusal', id, message: `${String(name)} is not to my taste` }]);
 }
 
 /** Nothing of this process goes on meanwhile, but signals that nobody has asked for end it. */
