@@ -20,6 +20,7 @@ const LONGEST_LULL_MS = 100;
 
 export function createComebacks(): Comebacks {
   let last = 0;
+  let lastAsked = 0;
   let lastEnd = 0;
   /** The time between two ends on average. */
   let apart = APART_MS.most;
@@ -29,6 +30,9 @@ export function createComebacks(): Comebacks {
       lastEnd = now;
     },
     next(now) {
+      // The clock was put back: those that come before would come later than ever.
+      if (now < lastAsked) last = 0;
+      lastAsked = now;
       last = Math.max(last + Math.min(Math.max(apart, APART_MS.least), APART_MS.most), now + BUSY_MS);
       return Math.ceil((last + BUSY_MS * Math.random()) / 100) * 100;
     },

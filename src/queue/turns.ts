@@ -22,8 +22,8 @@ export interface Turns {
   /** Takes a turn for one message; false when it is not its turn. Who got one must `end`. */
   readonly begin: (domain: string, now: number, unmetered: boolean) => boolean;
   readonly end: (domain: string) => void;
-  /** Lets nothing begin before `until`: its mail hosts have their hands full. */
-  readonly close: (domain: string, until: number) => void;
+  /** Lets nothing begin before `until`: its mail hosts have their hands full. A clock that is put back opens it again. */
+  readonly close: (domain: string, now: number, until: number) => void;
   /** For `Store.claim`: how many of `perDomain` are in use, by domain; all of them where nothing may begin. */
   readonly taken: (now: number, isUnmetered: (domain: string) => boolean) => ReadonlyMap<string, number>;
   /** The next time at which a domain that may not begin now may. */
@@ -35,12 +35,17 @@ const CLOSED_AT_MOST = 1_000;
 
 export function createTurns({ limitsOf, perDomain }: TurnOptions): Turns {
   const running = new Map<string, number>();
-  const closed = new Map<string, number>();
+  const closed = new Map<string, { readonly since: number; readonly until: number }>();
   const rates = new RateLimiter();
+
+  const isClosed = (domain: string, now: number): boolean => {
+    const { since, until } = closed.get(domain) ?? { since: 0, until: 0 };
+    return since <= now && now < until;
+  };
 
   /** @param unmetered  the rate does not count: nothing will be dialled */
   const free = (domain: string, now: number, unmetered: boolean): number => {
-    if ((closed.get(domain) ?? 0) > now) return 0;
+    if (isClosed(domain, now)) return 0;
     const { connections, rate } = limitsOf(domain);
     const most = Math.min(connections ?? perDomain(), perDomain());
     const left = most - (running.get(domain) ?? 0);
@@ -60,14 +65,14 @@ export function createTurns({ limitsOf, perDomain }: TurnOptions): Turns {
       if (left > 0) running.set(domain, left);
       else running.delete(domain);
     },
-    close(domain, until) {
+    close(domain, now, until) {
       closed.delete(domain);
-      closed.set(domain, until);
+      closed.set(domain, { since: now, until });
       const [oldest] = closed.keys();
       if (closed.size > CLOSED_AT_MOST && oldest !== undefined) closed.delete(oldest);
     },
     taken(now, isUnmetered) {
-      for (const [domain, until] of closed) if (until <= now) closed.delete(domain);
+      for (const domain of closed.keys()) if (!isClosed(domain, now)) closed.delete(domain);
       const domains = new Set([...running.keys(), ...closed.keys(), ...rates.names()]);
       const counts = new Map<string, number>();
       for (const domain of domains) {
@@ -81,7 +86,7 @@ export function createTurns({ limitsOf, perDomain }: TurnOptions): Turns {
       const sooner = (at: number): void => {
         if (at > now && (next === null || at < next)) next = at;
       };
-      for (const until of closed.values()) sooner(until);
+      for (const { since, until } of closed.values()) if (since <= now) sooner(until);
       for (const domain of rates.names()) {
         const { rate } = limitsOf(domain);
         if (rate !== null && rates.free(domain, rate, now) <= 0) sooner(rates.opensAt(domain, now));

@@ -284,7 +284,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       const outcomes = refusal?.outcomes ?? (await outcomesOf(batch));
       const now = clock.now();
       if (outcomes.every(({ code }) => code === 'host-busy')) {
-        return { kind: 'busy', until: comebacks.next(now) } as const;
+        return { kind: 'busy', now, until: comebacks.next(now) } as const;
       }
       if (!refusal) {
         comebacks.ended(now);
@@ -292,7 +292,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       }
       return { kind: 'attempted', outcomes, now, putOffUntil: refusal?.until ?? null } as const;
     });
-    if (end.kind === 'busy') turns.close(batch.domain, end.until);
+    if (end.kind === 'busy') turns.close(batch.domain, end.now, end.until);
     afterAttempt();
     if (end.kind === 'busy') unused.set(lease, end.until);
     else await finish(batch, lease, end);

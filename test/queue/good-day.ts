@@ -112,13 +112,15 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
 export interface VirtualClock extends Clock {
   /** Lets time pass: everybody who sleeps until then is woken, in order. */
   readonly pass: (ms: number) => void;
+  /** Somebody sets it wrong, or right. Who sleeps is not touched: sleep is as long as it is. */
+  readonly putBack: (ms: number) => void;
   /** How many sleep now. */
   readonly sleepers: () => number;
 }
 
 export function virtualClock(start: number): VirtualClock {
   let now = start;
-  const sleepers = new Set<{ readonly at: number; readonly wake: () => void }>();
+  const sleepers = new Set<{ at: number; readonly wake: () => void }>();
   return {
     now: () => now,
     sleepers: () => sleepers.size,
@@ -135,6 +137,10 @@ export function virtualClock(start: number): VirtualClock {
         sleepers.add(sleeper);
         signal?.addEventListener('abort', sleeper.wake, { once: true });
       }),
+    putBack(ms) {
+      now -= ms;
+      for (const sleeper of sleepers) sleeper.at -= ms;
+    },
     pass(ms) {
       now += ms;
       for (const sleeper of [...sleepers].sort((a, b) => a.at - b.at)) if (sleeper.at <= now) sleeper.wake();

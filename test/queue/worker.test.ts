@@ -950,6 +950,24 @@ describe('limits of a destination', () => {
     expect(await left(clock)).toBe(0);
   });
 
+  test('a clock that is put back meanwhile keeps nobody away from a host that was busy', async () => {
+    let busy = true;
+    const { worker, attempts, quiet, pass, clock } = scene({
+      attempt: (batch) => everybody(busy ? { result: 'deferred', code: 'host-busy', status: '4.4.5' } : {})(batch),
+    });
+    for (let at = 0; at < 20; at++) await accept(1, `d${at}.shared.example`);
+    worker.start();
+    await quiet();
+    expect(attempts).toHaveLength(20);
+    clock.putBack(3 * DAY);
+    for (let second = 0; second < 5; second++) await pass(1_000);
+    // Still busy: they came, and are to come again by the time that it is now.
+    expect(attempts.length).toBeGreaterThanOrEqual(40);
+    busy = false;
+    for (let second = 0; second < 5; second++) await pass(1_000);
+    expect(await left(clock)).toBe(0);
+  });
+
   test('domains that share a busy host come back about as fast as mail goes out', async () => {
     let busy = true;
     let taken = 0;
