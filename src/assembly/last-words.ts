@@ -4,6 +4,7 @@
  * on with half of its parts would look alive and keep mail waiting for ever.
  */
 import type { Logger } from '../model/events.ts';
+import { stackOf } from '../shared/message-of.ts';
 import type { Parts } from '../shared/parts.ts';
 
 /** For the parts to close, in milliseconds. */
@@ -13,8 +14,9 @@ const FAREWELL_MS = 5_000;
 export function endOnMistakes(parts: Parts, log: Logger): void {
   let ending = false;
   const end = (error: unknown): void => {
-    const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    log.error('a mistake in the relay: it ends, to be started anew; mail that was accepted is safe', { error: what });
+    log.error('a mistake in the relay: it ends, to be started anew; mail that was accepted is safe', {
+      error: stackOf(error),
+    });
     if (ending) return;
     ending = true;
     setTimeout(() => process.exit(1), FAREWELL_MS).unref();

@@ -1,17 +1,19 @@
 /**
- * Moves mail out of the queue: claims what is due, has it attempted, and writes down how that ended. Whatever goes wrong
- * here leaves mail in the queue: an attempt that breaks is a deferral, and a result that cannot be written is tried again
- * until it is, or until the process ends and the claim is taken back at the next start.
+ * Moves mail out of the queue: claims what is due, has it attempted, and has it written down how that ended (endings.ts).
+ * Whatever goes wrong here leaves mail in the queue: an attempt that breaks is a deferral, and a claim that nothing became
+ * of is given back, or taken back at the next start.
  */
 import type { Outcome } from '../model/delivery.ts';
-import type { Logger, MailEvent } from '../model/events.ts';
+import type { Logger } from '../model/events.ts';
 import type { Batch, NewMessage } from '../model/message.ts';
 import type { Clock } from '../shared/clock.ts';
+import { messageOf, stackOf } from '../shared/message-of.ts';
 import { createBackoff } from './backoff.ts';
 import { createComebacks } from './comebacks.ts';
-import { createDesk } from './desk.ts';
-import { deferralOf, type Ending, endingOf, internalError, type MakeNotice } from './ending.ts';
+import { internalError, type MakeNotice } from './ending.ts';
+import { createEndings } from './endings.ts';
 import { type AtHand, createFresh, domainsOf } from './fresh.ts';
+import { pauseAfter } from './pause.ts';
 import type { Schedule } from './schedule.ts';
 import type { Claim, Store } from './store.ts';
 import { createTurns, type TurnOptions } from './turns.ts';
@@ -73,19 +75,8 @@ const OUTLOOK = 1_000;
 const FRESH_PER_DOMAIN = 500;
 /** In one claim: whoever hands in a message meanwhile waits behind that many at most. */
 const CLAIMED_AT_ONCE = 50;
-/** Attempts whose end is on its way to the store: with more than this, nothing is claimed; with half of it, again. */
-const ENDING = 200;
-/** Notices being written: when thousands of messages are given up at once, others get a word in between. */
-const NOTICES_AT_ONCE = 32;
 /** How often to look for what the command line or another node changed. */
 const POLL_MS = 1_000;
-const LONGEST_PAUSE_MS = 30_000;
-
-interface Attempted {
-  readonly outcomes: readonly Outcome[];
-  readonly now: number;
-  readonly putOffUntil: number | null;
-}
 
 export function createWorker(options: WorkerOptions): QueueWorker {
   const { store, attempt, makeNotice, schedule, clock, log, owner } = options;
@@ -101,7 +92,6 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   let attemptingFresh = 0;
   /** Claims that nothing was done with, until the store has them back, and from when on they may be claimed again. */
   const unused = new Map<string, number>();
-  const noticeDesk = createDesk(NOTICES_AT_ONCE);
   const comebacks = createComebacks();
   /** Domains with mail in the store that is due, as far as is known: it can be claimed when they have a turn. */
   let due = new Set<string>();
@@ -111,9 +101,6 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   let wantsMore = false;
   /** The same for mail that was tried or put off before. */
   let wantsAgain = false;
-  /** Attempts whose end is on its way to the store. One that could not be stored at once does not count any more. */
-  let ending = 0;
-  let tooManyEnding = false;
   const abandoned = new AbortController();
   const stopped = new AbortController();
   let started = false;
@@ -127,6 +114,8 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     // With a reason, or an error with its stack would be made for each.
     sleep.abort('woken');
   };
+
+  const endings = createEndings({ store, makeNotice, schedule, clock, log, abandoned: abandoned.signal, wake });
 
   const pause = async (ms: number): Promise<void> => {
     if (woken) return;
@@ -208,8 +197,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     const limit = Math.min(concurrency - attempting, CLAIMED_AT_ONCE);
     wantsMore = true;
     wantsAgain = true;
-    tooManyEnding = ending > ENDING;
-    if (limit <= 0 || tooManyEnding) return null;
+    if (endings.tooMany() || limit <= 0) return null;
     const limitAgain = Math.max(0, Math.min(limit, again - attemptingAgain));
     due = new Set();
     // Waited for apart: claims that were handed out are ours, whatever becomes of the other question.
@@ -257,7 +245,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
         if (next !== 'at once') await pause(Math.min(...left, POLL_MS));
       } catch (error) {
         // Not woken by new mail: it could not be claimed either.
-        log.error('the queue cannot be read', { error: wordsOf(error), failures: ++failures });
+        log.error('the queue cannot be read', { error: messageOf(error), failures: ++failures });
         await clock.sleep(pauseAfter(failures), stopped.signal);
       }
     }
@@ -271,7 +259,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
         const leases = [...running.keys(), ...[...fresh.waiting()].map(({ lease }) => lease)];
         if (leases.length > 0) await store.extendLeases(leases, clock.now() + LEASE_MS);
       } catch (error) {
-        log.error('leases could not be extended', { error: wordsOf(error) });
+        log.error('leases could not be extended', { error: messageOf(error) });
       }
     }
   };
@@ -295,41 +283,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     if (end.kind === 'busy') turns.close(batch.domain, end.now, end.until);
     afterAttempt();
     if (end.kind === 'busy') unused.set(lease, end.until);
-    else await finish(batch, lease, end);
-  };
-
-  const finish = async (batch: Batch, lease: string, end: Attempted): Promise<void> => {
-    let counts = true;
-    ending++;
-    const goOn = (): void => {
-      if (counts) ending--;
-      counts = false;
-      if (tooManyEnding && ending <= ENDING / 2) wake();
-    };
-    try {
-      await settle(batch, lease, await endingOrDeferral(batch, end), goOn);
-    } finally {
-      goOn();
-    }
-  };
-
-  const endingOrDeferral = async (batch: Batch, at: Attempted): Promise<Ending> => {
-    try {
-      return await endingOf(batch, at.outcomes, at, tools);
-    } catch (error) {
-      log.error('the outcome of an attempt could not be judged', {
-        error: wordsOf(error, 'stack'),
-        queueId: batch.messageId,
-      });
-      return deferralOf(batch, at.now, at.now + POLL_MS * 60);
-    }
-  };
-
-  const tools = {
-    schedule,
-    makeNotice: (...about: Parameters<MakeNotice>) => noticeDesk(() => makeNotice(...about)),
-    onNoticeFailure: (kind: string, batch: Batch, error: unknown) =>
-      log.error(`the ${kind} notice could not be written`, { error: wordsOf(error), queueId: batch.messageId }),
+    else await endings.finish(batch, lease, end);
   };
 
   const outcomesOf = async (batch: Batch): Promise<readonly Outcome[]> => {
@@ -342,48 +296,10 @@ export function createWorker(options: WorkerOptions): QueueWorker {
       return batch.recipients.map((recipient) => byId.get(recipient.id) ?? internalError(recipient));
     } catch (error) {
       log.error('an attempt failed by a mistake in the relay', {
-        error: wordsOf(error, 'stack'),
+        error: stackOf(error),
         queueId: batch.messageId,
       });
       return batch.recipients.map(internalError);
-    }
-  };
-
-  /** @param onFailure  called when it has to be tried again: that may take long, and others can be stored meanwhile */
-  const settle = async (
-    batch: Batch,
-    lease: string,
-    { settlements, notices, events }: Ending,
-    onFailure: () => void,
-  ): Promise<void> => {
-    for (let failures = 0; !abandoned.signal.aborted; ) {
-      try {
-        tell(batch, events, await store.settle(lease, settlements, notices));
-        const soon = clock.now() + POLL_MS;
-        if (notices.length > 0 || settlements.some((each) => each.kind === 'waits' && each.nextAttempt < soon)) wake();
-        return;
-      } catch (error) {
-        log.error('the end of an attempt could not be stored', {
-          error: wordsOf(error),
-          queueId: batch.messageId,
-          failures: ++failures,
-        });
-        onFailure();
-        await clock.sleep(pauseAfter(failures), abandoned.signal);
-      }
-    }
-  };
-
-  const tell = (batch: Batch, events: readonly MailEvent[], end: 'settled' | 'lost'): void => {
-    const { messageId: queueId, envelope } = batch;
-    if (end === 'lost') log.warn('a claim was lost to another relay node', { queueId });
-    for (const event of events) {
-      // What was delivered was delivered, also when somebody else has taken the mail over.
-      if (end === 'settled' || event.event === 'delivered') log.mail(event);
-    }
-    const returned = events.some(({ event }) => event === 'bounced' || event === 'expired');
-    if (end === 'settled' && returned && envelope.sender === '') {
-      log.warn('dropped without a notice, because it has the null sender', { queueId });
     }
   };
 
@@ -391,7 +307,9 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     await claiming;
     while (running.size > 0) await Promise.all(running.values());
     for (const { lease } of fresh.waiting()) unused.set(lease, 0);
-    await giveBack().catch((error: unknown) => log.error('claims could not be given back', { error: wordsOf(error) }));
+    await giveBack().catch((error: unknown) =>
+      log.error('claims could not be given back', { error: messageOf(error) }),
+    );
   };
 
   return {
@@ -443,14 +361,4 @@ export function createWorker(options: WorkerOptions): QueueWorker {
 /** Whether it was tried or put off before. */
 function isAgain({ recipients }: Batch): boolean {
   return recipients.some(({ lastCode }) => lastCode !== null);
-}
-
-/** Milliseconds to wait after so many failures in a row: 1, 2, 4 … 30 seconds. */
-function pauseAfter(failures: number): number {
-  return Math.min(1_000 * 2 ** Math.min(failures - 1, 10), LONGEST_PAUSE_MS);
-}
-
-/** @param what  `stack` for a mistake of our own, where the place matters */
-function wordsOf(error: unknown, what: 'message' | 'stack' = 'message'): string {
-  return error instanceof Error ? (error[what] ?? error.message) : String(error);
 }
