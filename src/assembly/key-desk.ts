@@ -13,7 +13,7 @@ import { systemClock as clock } from '../shared/clock.ts';
 import { createParts, type Parts } from '../shared/parts.ts';
 import { createKeyDesk } from '../sign/keys-desk.ts';
 import { openDns } from './dns.ts';
-import { keyFolder } from './signing.ts';
+import { keyFolder, proven } from './signing.ts';
 import { trustInWords } from './trust-in-words.ts';
 
 /** @throws Error with an `exitCode` when the configuration cannot be used */
@@ -55,7 +55,9 @@ async function openResolver(config: Config, parts: Parts): Promise<Resolve> {
   over.abort();
   if (state?.kind === 'unreachable') throw new Error(`what DNS shows is not known: ${trustInWords(state)}`);
   if (!answers) throw new Error(`what DNS shows is not known: ${silence(config)}`);
-  return resolve;
+  // Somebody is there; what the proof lacks still may take longer.
+  if (state === undefined) await trust.check();
+  return proven(resolve, trust);
 }
 
 function silence({ resolver }: Config): string {

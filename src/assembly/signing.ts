@@ -5,6 +5,7 @@ import type { Signed } from '../model/delivery.ts';
 import type { Resolve } from '../model/dns.ts';
 import type { Logger } from '../model/events.ts';
 import { type Batch, type StoredBody, TLS_REPORTER } from '../model/message.ts';
+import type { Trust } from '../route/trust.ts';
 import { systemClock as clock } from '../shared/clock.ts';
 import { fitsPattern } from '../shared/domain-name.ts';
 import type { Parts } from '../shared/parts.ts';
@@ -64,14 +65,18 @@ export async function openSigning(
       signer = signerFor(next);
     },
     tend: ({ resolve: ask, trust }) => {
-      // What a resolver says that proves nothing is not known.
-      const resolve: Resolve = async (name, type) => {
-        const answer = await ask(name, type);
-        if (trust.trusted() || answer.kind === 'failed') return answer;
-        return { kind: 'failed', reason: trustInWords(trust.state()), extended: null };
-      };
+      const resolve = proven(ask, trust);
       void ring.tend(resolve).then(() => every(TEND_MS, () => ring.tend(resolve)));
     },
+  };
+}
+
+/** What a resolver says that proves nothing is not known. */
+export function proven(resolve: Resolve, trust: Pick<Trust, 'trusted' | 'state'>): Resolve {
+  return async (name, type) => {
+    const answer = await resolve(name, type);
+    if (trust.trusted() || answer.kind === 'failed') return answer;
+    return { kind: 'failed', reason: trustInWords(trust.state()), extended: null };
   };
 }
 

@@ -37,6 +37,12 @@ export class TlsRequired {
         return;
       }
       const octet = text[i] ?? SPACE;
+      if (this.#matched === NAME.length - 1 && isSpace(octet)) {
+        // An old way to write the name (RFC 5322 §4.5), which some read and some do not: a doubt.
+        this.#fields = Number.POSITIVE_INFINITY;
+        this.#matched = -1;
+        return;
+      }
       const lower = octet >= 0x41 && octet <= 0x5a ? octet + 0x20 : octet;
       if (lower !== NAME[this.#matched]) this.#matched = -1;
       else if (++this.#matched === NAME.length) {

@@ -7,10 +7,10 @@ import { promisify } from 'node:util';
 import type { KeyChange, KeyDesk, KeyEntry } from '../model/dkim.ts';
 import type { Resolve } from '../model/dns.ts';
 import type { Clock } from '../shared/clock.ts';
-import { deleteKeys, type KeySource, publicationOf, publicationsOf } from './keys.ts';
+import { endPair, type KeySource, publicationOf, publicationsOf } from './keys.ts';
 import { readKeyFile } from './keys-file.ts';
 import { type Publication, publicationInWords, publicPart, recordName, recordText, zoneLine } from './keys-record.ts';
-import { promote, ROTATE_AFTER_MS, retire } from './keys-rotation.ts';
+import { promote, ROTATE_AFTER_MS, signingPair } from './keys-rotation.ts';
 import { changePairs, type KeyPair, keyPath, readPairs, selectorsOf, writeKeys } from './keys-state.ts';
 
 export interface KeyDeskOptions {
@@ -113,7 +113,8 @@ export function createKeyDesk({ sources, folder, resolve, clock }: KeyDeskOption
 
   const end = async (domain: string, selector: string | null): Promise<KeyChange> => {
     managed(domain);
-    const ending = pairsOf(domain).filter((pair) =>
+    const pairs = pairsOf(domain);
+    const ending = pairs.filter((pair) =>
       selector === null ? pair.state === 'old' : Object.values(selectorsOf(pair)).includes(selector),
     );
     if (ending.length === 0)
@@ -121,9 +122,15 @@ export function createKeyDesk({ sources, folder, resolve, clock }: KeyDeskOption
     if (ending.some(({ state }) => state === 'active')) {
       return refused(domain, 'these keys sign; make the next ones with "dane-relay dkim rotate" first');
     }
+    const signing = signingPair(pairs, domain);
+    if (ending.some((pair) => pair === signing)) {
+      return refused(
+        domain,
+        'these keys sign, because DNS does not show the newer ones: put the records of those back',
+      );
+    }
     for (const pair of ending) {
-      changePairs(folder, (pairs) => retire(pairs, pair));
-      deleteKeys(folder, pair);
+      if (!endPair(folder, pair)) return refused(domain, 'somebody else has just let these keys sign');
     }
     return {
       done: true,
@@ -208,6 +215,7 @@ function judged(
         published === 'other',
       );
     case 'active': {
+      if (published === 'unknown') return tell(words, true);
       if (published !== null && published !== 'shown') return tell(`${words}; nobody can verify what it signs`, true);
       if (pair.missingSince !== null)
         return tell('DNS did not show its record; it does not sign until the relay sees it', true);
@@ -242,7 +250,8 @@ async function fileEntry(
   const known = { ...entry(domain, selector, algorithm, publicPart(key, algorithm)), ...rest, since };
   const publication = resolve && (await publicationOf({ domain, selector, algorithm, key }, resolve));
   if (publication && publication.kind !== 'shown') {
-    const note = `${publicationInWords(publication)}; nobody can verify what it signs`;
+    const words = publicationInWords(publication);
+    const note = publication.kind === 'unknown' ? words : `${words}; nobody can verify what it signs`;
     return { ...known, published: publication.kind, note, wrong: true };
   }
   const due = now - since > ROTATE_AFTER_MS;

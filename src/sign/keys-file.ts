@@ -3,6 +3,7 @@
  * one too weak to count (RFC 8301 §3.2), or one of a kind that DKIM does not know.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { messageOf } from '../shared/message-of.ts';
 import type { Algorithm } from './dkim-signature.ts';
@@ -28,7 +29,8 @@ export const FORBIDDEN_MODE = { own: 0o077, installed: 0o027 } as const;
 export async function readKeyFile(path: string, whose: keyof typeof FORBIDDEN_MODE): Promise<KeyReading> {
   const wrong = (why: string): KeyReading => ({ ok: false, why: `${path} ${why}` });
   try {
-    await using file = await open(path, 'r');
+    // A pipe must not keep anybody waiting for who writes into it.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const { mode, size, mtimeMs } = await file.stat();
     if ((mode & 0o170000) !== 0o100000) return wrong('is not a file');
     if ((mode & FORBIDDEN_MODE[whose]) !== 0) {

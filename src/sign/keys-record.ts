@@ -50,6 +50,9 @@ export function judgePublication(answer: DnsAnswer<string>, algorithm: Algorithm
   const tags = tagsOf(text);
   if (tags === null) return other('the record is no list of tags');
   if ((tags.get('v') ?? 'DKIM1') !== 'DKIM1') return other('its version is not DKIM1');
+  const [first] = tags.keys();
+  // RFC 6376 §3.6.1: where it is there it stands first.
+  if (tags.has('v') && first !== 'v') return other('its v= is not the first tag');
   const p = tags.get('p')?.replace(/\s/g, '');
   if (p === undefined) return other('the record has no p=');
   if (p === '') return other('the record says that the key is revoked: its p= is empty');

@@ -15,10 +15,11 @@ export function promote(pairs: Pairs, { domain, name }: KeyPair, now: number, re
   });
 }
 
-/** Ends a pair. One that signs stays, unless another one signs. */
+/** Ends a pair. One that signs stays, also where it only stands in for one whose record is gone. */
 export function retire(pairs: Pairs, { domain, name }: KeyPair): Pairs | null {
   const ending = pairs.find((pair) => pair.domain === domain && pair.name === name);
   if (!ending || ending.state === 'active' || ending.state === 'retired') return null;
+  if (ending === signingPair(pairs, domain)) return null;
   return pairs.map((pair): KeyPair => (pair === ending ? { ...pair, state: 'retired', retireAt: null } : pair));
 }
 

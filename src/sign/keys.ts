@@ -71,7 +71,7 @@ export async function createKeyRing({ sources, folder, clock, log }: KeyRingOpti
     }
   };
 
-  const refresh = async (): Promise<void> => {
+  const readAll = async (): Promise<void> => {
     const state = pairsOrWhy(folder);
     const next = new Map<string, DomainKeys>();
     for (const source of domains) {
@@ -86,12 +86,20 @@ export async function createKeyRing({ sources, folder, clock, log }: KeyRingOpti
     known = next;
   };
 
+  /** One after the other: what was read before must not come in the place of what was read later. */
+  let reading = Promise.resolve();
+  const refresh = (): Promise<void> => {
+    reading = reading.then(readAll);
+    return reading;
+  };
+
   const change = (how: (pairs: Pairs) => Pairs | null): void => void changePairs(folder, how);
 
   const tendNext = (pair: KeyPair, retireAfter: number, shown: boolean, now: number): void => {
     const id = `${pair.domain} ${pair.name}`;
     if (!shown) return void sightings.delete(id);
-    const since = sightings.get(id) ?? now;
+    // What was seen at a time that is still to come was seen by a clock that has been put back since.
+    const since = Math.min(sightings.get(id) ?? now, now);
     sightings.set(id, since);
     if (now - since < SETTLE_MS) return;
     sightings.delete(id);
@@ -134,13 +142,14 @@ export async function createKeyRing({ sources, folder, clock, log }: KeyRingOpti
         }
       } else if (pair.state !== 'retired') {
         tendShown(pair, publications, now);
-      } else if (publications.every(({ kind }) => kind === 'absent')) {
-        change((pairs) => forget(pairs, pair));
+      } else {
+        // A crash between the two steps of an end leaves the keys behind.
+        deleteKeys(folder, pair);
+        if (publications.every(({ kind }) => kind === 'absent')) change((pairs) => forget(pairs, pair));
       }
     }
     for (const pair of overdue(readPairs(folder), clock.now()).filter((each) => each.domain === domain)) {
-      change((pairs) => retire(pairs, pair));
-      deleteKeys(folder, pair);
+      if (!endPair(folder, pair)) continue;
       log.warn('DKIM: old keys are retired; their records can be taken out of DNS', {
         domain,
         records: Object.values(selectorsOf(pair)).map((selector) => recordName(selector, domain)),
@@ -162,7 +171,7 @@ export async function createKeyRing({ sources, folder, clock, log }: KeyRingOpti
 
   const remind = async (): Promise<void> => {
     const now = clock.now();
-    if (now - reminded < REMIND_EVERY_MS) return;
+    if (Math.abs(now - reminded) < REMIND_EVERY_MS) return;
     reminded = now;
     const state = pairsOrWhy(folder);
     for (const source of domains) {
@@ -217,7 +226,19 @@ export async function publicationOf(
   return judgePublication(await resolve(recordName(selector, domain), 'TXT'), algorithm, publicPart(key, algorithm));
 }
 
-export function deleteKeys(folder: string, pair: KeyPair): void {
+/**
+ * Retires a pair and deletes its private keys.
+ *
+ * @returns false where it signs, or has been let sign by another process meanwhile: then nothing is deleted
+ */
+export function endPair(folder: string, pair: KeyPair): boolean {
+  const after = changePairs(folder, (pairs) => retire(pairs, pair));
+  const ended = after.some(({ rsa, state }) => rsa === pair.rsa && state === 'retired');
+  if (ended) deleteKeys(folder, pair);
+  return ended;
+}
+
+function deleteKeys(folder: string, pair: KeyPair): void {
   for (const selector of Object.values(selectorsOf(pair)))
     rmSync(keyPath(folder, pair.domain, selector), { force: true });
 }

@@ -93,6 +93,8 @@ describe('content on its way in', () => {
     ['TLS-Required: No\xa0\r\n', false],
     ['TLS-Required: No\r\nTLS-Required: No\r\n', false],
     ['TLS-Required: No\r\nTo: a\r\ntls-required: yes\r\n', false],
+    ['TLS-Required : No\r\n', false],
+    ['TLS-Required: No\r\nTLS-Required\t: yes\r\n', false],
   ])('REQ-06 the header field, once and exactly: %j', (field, says) => {
     for (const header of [field, `To: b\r\n${field}`, `${field}From: a\r\n b\r\n`]) {
       expect(run([`${header}\r\nTLS-Required: No\r\n`]).intake.tlsOptional).toBe(says);

@@ -1,8 +1,10 @@
 /** Managed keys through their life, key files that must not be used, and records as DNS has them. */
 import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -16,7 +18,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import type { KeyChange, KeyEntry } from '../../src/model/dkim.ts';
 import type { DnsAnswer, Resolve } from '../../src/model/dns.ts';
 import type { Logger } from '../../src/model/events.ts';
-import { createKeyRing, type KeySource, SETTLE_MS } from '../../src/sign/keys.ts';
+import { createKeyRing, endPair, type KeySource, SETTLE_MS } from '../../src/sign/keys.ts';
 import { createKeyDesk } from '../../src/sign/keys-desk.ts';
 import { readKeyFile } from '../../src/sign/keys-file.ts';
 import { judgePublication, zoneLine } from '../../src/sign/keys-record.ts';
@@ -227,6 +229,136 @@ describe('a pair of keys through its life', () => {
   });
 });
 
+describe('what may go wrong on the way', () => {
+  /** Old keys and new ones that sign. */
+  async function rotated() {
+    const all = await scene();
+    const first = done(await all.desk.make(DOMAIN));
+    all.publish(first);
+    done(await all.desk.rotate(DOMAIN));
+    await all.later(DAY);
+    const second = done(await all.desk.rotate(DOMAIN));
+    all.publish(second);
+    done(await all.desk.rotate(DOMAIN));
+    await all.ring.refresh();
+    return { ...all, first, second };
+  }
+
+  test('DKIM-09 a clock that is put back does not keep the next keys waiting until it has caught up', async () => {
+    const { desk, publish, later, signsWith } = await scene();
+    publish(done(await desk.make(DOMAIN)));
+    await later(1);
+    await later(-400 * DAY);
+    expect(signsWith()[0]).toBe('not-yet');
+    await later(SETTLE_MS);
+    expect(signsWith()).toEqual(['20290101r', '20290101e']);
+  });
+
+  test('DKIM-12 a clock that is put back does not end the reminders', async () => {
+    const { desk, publish, later, said } = await scene();
+    publish(done(await desk.make(DOMAIN)));
+    done(await desk.rotate(DOMAIN));
+    await later(400 * DAY);
+    await later(-200 * DAY);
+    expect(said.filter((line) => line.includes('more than half a year'))).toHaveLength(2);
+  });
+
+  test('DKIM-13 old keys that sign in the place of newer ones are not retired', async () => {
+    const { desk, later, signsWith, dns, second, states, folder } = await rotated();
+    for (const { name } of second.entries) dns.delete(name);
+    await later(1);
+    await later(1);
+    expect(signsWith()).toEqual(['20290101r', '20290101e']);
+    for (const selector of [null, '20290101r']) {
+      expect(await desk.retire(DOMAIN, selector)).toMatchObject({
+        done: false,
+        why: 'these keys sign, because DNS does not show the newer ones: put the records of those back',
+      });
+    }
+    expect(states()).toEqual(['20290101 old', '20290102 active']);
+    expect(existsSync(join(folder, DOMAIN, '20290101e.pem'))).toBe(true);
+    await later(1);
+    expect(signsWith()).toEqual(['20290101r', '20290101e']);
+  });
+
+  test('DKIM-13 keys that another process lets sign at this moment are not deleted', async () => {
+    const { desk, publish, folder, states } = await scene();
+    publish(done(await desk.make(DOMAIN)));
+    const [next] = readPairs(folder);
+    if (!next) throw new Error('there are no keys');
+    done(await desk.rotate(DOMAIN));
+    expect(endPair(folder, next)).toBe(false);
+    expect(states()).toEqual(['20290101 active']);
+    expect(readdirSync(join(folder, DOMAIN))).toHaveLength(2);
+  });
+
+  test('DKIM-15 a crash in the middle of an end leaves no private keys for long', async () => {
+    const { folder, later, states } = await rotated();
+    const retired = (pair: KeyPair): KeyPair => ({ ...pair, state: 'retired', retireAt: null });
+    changePairs(folder, (pairs) => pairs.map((pair) => (pair.state === 'old' ? retired(pair) : pair)));
+    expect(readdirSync(join(folder, DOMAIN))).toHaveLength(4);
+    await later(1);
+    expect(states()).toEqual(['20290101 retired', '20290102 active']);
+    expect(readdirSync(join(folder, DOMAIN)).sort()).toEqual(['20290102e.pem', '20290102r.pem']);
+  });
+
+  test('DKIM-15 a crash after the keys were written and before anybody knows of them: others are made', async () => {
+    const { desk, folder, states } = await scene();
+    mkdirSync(join(folder, DOMAIN), { recursive: true, mode: 0o700 });
+    writeFileSync(join(folder, DOMAIN, '20290101r.pem'), 'half', { mode: 0o600 });
+    writeFileSync(join(folder, 'new.1.0'), '{', { mode: 0o600 });
+    done(await desk.make(DOMAIN));
+    expect(states()).toEqual(['20290101-2 next']);
+    expect(readFileSync(join(folder, DOMAIN, '20290101r.pem'), 'utf8')).toBe('half');
+  });
+
+  test('DKIM-15 two operators make the next keys at once: one pair is there, and no keys of the other', async () => {
+    const { desk, folder, states } = await scene();
+    const ends = await Promise.allSettled([desk.make(DOMAIN), desk.make(DOMAIN), desk.make(DOMAIN)]);
+    expect(ends.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected']);
+    expect(states()).toHaveLength(1);
+    expect(readdirSync(join(folder, DOMAIN))).toHaveLength(2);
+  });
+
+  test('DKIM-15 domains that are new sign at once, also while all keys are being read', async () => {
+    const path = join(folderFor(), 's1.pem');
+    writeFileSync(path, generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }), {
+      mode: 0o600,
+    });
+    const files = Array.from({ length: 50 }, (_, at) => ({ selector: `s${at}`, path }));
+    const { ring } = await scene({ files, managed: null });
+    const source = { files: files.slice(0, 1), managed: null };
+    await Promise.all([ring.refresh(), ring.setSources([{ domain: 'new.example', ...source }])]);
+    expect(ring.keysOf('new.example')).toMatchObject({ kind: 'keys' });
+    expect(ring.keysOf(DOMAIN)).toMatchObject({ kind: 'not-yet' });
+  });
+
+  test('DKIM-16 what is not known is not told as if it were', async () => {
+    const path = join(folderFor(), 's1.pem');
+    writeFileSync(path, generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }), {
+      mode: 0o600,
+    });
+    const { desk, publish, dns } = await scene({ files: [{ selector: 's1', path }] });
+    publish(done(await desk.make(DOMAIN)));
+    done(await desk.rotate(DOMAIN));
+    publish({ entries: await desk.list(DOMAIN) });
+    expect((await desk.check(DOMAIN)).map(({ wrong }) => wrong)).toEqual([false, false, false]);
+    const next = done(await desk.rotate(DOMAIN));
+    publish(next);
+    for (const name of [...dns.keys()]) dns.set(name, FAILED);
+    const told = (await desk.check(DOMAIN)).map(({ state, wrong, note }) => [state, wrong, note]);
+    const unknown = 'DNS could not be asked: SERVFAIL';
+    expect(told).toEqual([
+      ['file', true, unknown],
+      ['active', true, unknown],
+      ['active', true, unknown],
+      ['next', false, `${unknown}; it does not sign before`],
+      ['next', false, `${unknown}; it does not sign before`],
+    ]);
+    expect(await desk.rotate(DOMAIN)).toMatchObject({ done: false });
+  });
+});
+
 describe('the folder of managed keys', () => {
   test('DKIM-14 keys are 0600 in folders of 0700; others who could read them make them useless', async () => {
     const { desk, publish, ring, folder, signsWith } = await scene();
@@ -337,6 +469,12 @@ describe('key files', () => {
     );
   });
 
+  test('DKIM-16 a pipe keeps nobody waiting', async () => {
+    const path = join(folderFor(), 'pipe');
+    execFileSync('mkfifo', ['-m', '600', path]);
+    expect(await readKeyFile(path, 'installed')).toEqual({ ok: false, why: `${path} is not a file` });
+  });
+
   test('DKIM-16 no file, and a folder in its place', async () => {
     const folder = folderFor();
     expect(await readKeyFile(folder, 'installed')).toEqual({ ok: false, why: `${folder} is not a file` });
@@ -385,6 +523,9 @@ describe('records', () => {
     ['for testing', found(`${RECORD}; t=y:s`), 'other: its t=y asks everybody to treat the mail as not signed'],
     ['SPF', found('v=spf1 -all'), 'other: its version is not DKIM1'],
     ['words', found('hello'), 'other: the record is no list of tags'],
+    ['its version last', found('k=rsa; p=AAAABBBB; v=DKIM1'), 'other: its v= is not the first tag'],
+    ['escaped for a zone file', found('v=DKIM1\\; k=rsa\\; p=AAAABBBB'), 'other: its version is not DKIM1'],
+    ['with quotes in it', found(`"${RECORD}"`), 'other: the record is no list of tags'],
     ['without a key', found('v=DKIM1'), 'other: the record has no p='],
   ])('DKIM-17 %s', (_, answer, end) => {
     const judged = judgePublication(answer, 'rsa-sha256', 'AAAABBBB');
