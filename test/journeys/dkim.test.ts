@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { runCommand } from '../../lab/relay.ts';
 import { publicPart, recordText } from '../../src/sign/keys-record.ts';
 import { byDkimpy, byMailauth } from '../support/dkim-verifiers.ts';
+import { message as dnsMessage, RCODE, rr, startFakeDns, TYPE, wireName } from '../support/fake-dns.ts';
 import { openRelayScene, type RelayScene, stuffed } from '../support/relay-scene.ts';
 import type { SmtpClient } from '../support/smtp-client.ts';
 import type { ReceivedMessage } from '../support/smtp-host.ts';
@@ -168,6 +169,44 @@ test('DKIM-13 DKIM-16 the command line tells what is wrong and what to publish',
     expect([status, stderr]).toEqual([2, expect.stringContaining('does not manage keys for other.example')]);
   }
   expect((await relay.command('dkim', 'new', 'a b')).status).toBe(2);
+});
+
+test('DKIM-09 what a resolver shows that does not validate lets no key sign, whoever asks for it', async () => {
+  const records = new Map<string, string>();
+  let validates = false;
+  const dns = await startFakeDns((query) => {
+    const text = records.get(query.name);
+    if (query.type === TYPE.NS) {
+      return dnsMessage(query, { ad: validates, answers: [rr('', TYPE.NS, wireName('ns.test'))] });
+    }
+    if (text === undefined) return dnsMessage(query, { rcode: RCODE.NXDOMAIN });
+    const strings = (text.match(/.{1,200}/g) ?? []).map((part) =>
+      Buffer.from(`${String.fromCharCode(part.length)}${part}`, 'latin1'),
+    );
+    return dnsMessage(query, { answers: [rr(query.name, TYPE.TXT, Buffer.concat(strings))] });
+  });
+  onTestFinished(dns.close);
+  const state = mkdtempSync(join(tmpdir(), 'dane-dkim-'));
+  onTestFinished(() => rmSync(state, { recursive: true, force: true }));
+  const config = join(state, 'relay.yaml');
+  const resolver = { address: `127.0.0.1:${dns.server.port}`, probe: { signed: '.', bogus: ['bogus.test'] } };
+  writeFileSync(config, JSON.stringify({ state, resolver, dkim: [{ domain: 'm.example', managed: true }] }));
+  const dkim = (...words: string[]) => runCommand('dkim', ...words, '--config', config);
+
+  const made = JSON.parse((await dkim('new', 'm.example', '--json')).stdout);
+  for (const { name, text } of made.entries) records.set(name, text);
+  const refused = await dkim('rotate', 'm.example');
+  expect(refused).toMatchObject({
+    status: 1,
+    stdout: expect.stringContaining('DNS could not be asked: the resolver does not validate DNSSEC'),
+    stderr: 'dane-relay: the next keys cannot sign before DNS shows both of their records\n',
+  });
+  validates = true;
+  expect((await dkim('rotate', 'm.example')).status).toBe(0);
+  expect(await dkim('check', 'm.example')).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/^ok .* rsa-sha256 .* signs .* DNS shows its record\nok .* ed25519-sha256 .*\n$/),
+  });
 });
 
 test('DKIM-16 a check without a resolver that answers ends soon, and says that nothing is known', async () => {
