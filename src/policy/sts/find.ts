@@ -15,6 +15,7 @@ import type { Resolve } from '../../model/dns.ts';
 import type { Logger } from '../../model/events.ts';
 import type { StsFailure, StsFindings, StsPolicy } from '../../model/sts.ts';
 import type { Destination } from '../../model/tls-policy.ts';
+import { harmless } from '../../shared/harmless.ts';
 import type { StsCache, StsEntry } from './cache.ts';
 import type { Fetched, FetchPolicy } from './fetch.ts';
 import { readPolicy } from './policy.ts';
@@ -95,12 +96,22 @@ export function createSts({ resolve, fetchPolicy, cache, now, log }: StsOptions)
     return entry;
   }
 
+  const isLongAgo = ({ usedAt }: StsEntry): boolean => Math.abs(now() - usedAt) > DAY;
+
+  /** Mail goes there. Meanwhile somebody may have written what is newer than what was just read, which must stay. */
+  async function noteUse(domain: string): Promise<StsEntry | null> {
+    const newest = await cache.read(domain, 'disk');
+    if (newest && isLongAgo(newest)) void cache.write({ ...newest, usedAt: now() });
+    return newest;
+  }
+
   async function find(domain: string): Promise<StsFindings> {
-    const [record, before] = await Promise.all([lookUp(domain), cache.read(domain)]);
-    if (before && Math.abs(now() - before.usedAt) > DAY) void cache.write({ ...before, usedAt: now() });
+    const [record, known] = await Promise.all([lookUp(domain), cache.read(domain)]);
+    const before = known && isLongAgo(known) ? await noteUse(domain) : known;
     const held = heldBy(before, now());
     if (record.kind !== 'found') return held ?? { kind: 'none', domain, why: record.why, failure: null };
-    if (held?.id === record.id) return held;
+    // What went wrong with a version that is no longer announced does not matter any more.
+    if (held?.id === record.id) return before?.failure?.id === record.id ? held : { ...held, failure: null };
 
     const backsOff = before !== null && isBackingOff(before, record.id, now());
     const entry = backsOff ? before : await update(domain, record.id);
@@ -150,13 +161,11 @@ function judge(fetched: Exclude<Fetched, { kind: 'stopped' }>): {
   readonly text: string;
   readonly failure: StsFailure | null;
 } {
-  if (fetched.kind === 'failed') return { text: '', failure: fetched.failure };
+  const failed = ({ type, detail }: StsFailure) => ({ text: '', failure: { type, detail: harmless(detail) } });
+  if (fetched.kind === 'failed') return failed(fetched.failure);
   const reading = readPolicy(fetched.octets);
   if (reading.kind === 'policy') return { text: fetched.octets.toString('utf8'), failure: null };
-  return {
-    text: '',
-    failure: { type: 'sts-policy-invalid', detail: `its MTA-STS policy is not valid: ${reading.why}` },
-  };
+  return failed({ type: 'sts-policy-invalid', detail: `its MTA-STS policy is not valid: ${reading.why}` });
 }
 
 /** Read once for as long as the entry is in memory. Null for a file that was tampered with. */

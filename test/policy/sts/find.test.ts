@@ -28,6 +28,8 @@ interface World {
   host: Fetched | Promise<Fetched>;
   now: number;
   fetches: number;
+  /** The DNS answers when this is done. */
+  lookUp: Promise<void>;
   readonly warnings: string[];
 }
 
@@ -38,6 +40,7 @@ let sts: Sts;
 /** Another process with the same folder, or the same one after a restart. */
 function startProcess(changes: { keeps?: boolean; entriesAtMost?: number } = {}): Sts {
   const resolve = async (name: string): Promise<DnsAnswer<never>> => {
+    await world.lookUp;
     if (world.id === 'fails') return { kind: 'failed', reason: 'SERVFAIL', extended: null };
     if (world.id === null) return { kind: 'absent', secure: false, name, nxdomain: true };
     const records = [`v=STSv1; id=${world.id};` as never] as const;
@@ -63,7 +66,14 @@ function startProcess(changes: { keeps?: boolean; entriesAtMost?: number } = {})
 
 beforeEach(() => {
   folder = join(mkdtempSync(join(tmpdir(), 'sts-')), 'sts');
-  world = { id: '1', host: served('enforce'), now: Date.UTC(2026, 0, 1), fetches: 0, warnings: [] };
+  world = {
+    id: '1',
+    host: served('enforce'),
+    now: Date.UTC(2026, 0, 1),
+    fetches: 0,
+    lookUp: Promise.resolve(),
+    warnings: [],
+  };
   sts = startProcess();
 });
 afterEach(() => {
@@ -76,6 +86,15 @@ const story = (found: StsFindings): string => {
   const failure = found.failure === null ? '' : ` (${found.failure.type})`;
   return found.kind === 'none' ? `none${failure}` : `${found.policy.mode} ${found.id}${failure}`;
 };
+/** The one entry on disk. */
+function storedIn(dir: string): { usedAt: number; policy: { id: string } } {
+  const [file = ''] = readdirSync(dir).filter((name) => name.endsWith('.json'));
+  return JSON.parse(readFileSync(join(dir, file), 'utf8'));
+}
+async function eventually(holds: () => boolean): Promise<void> {
+  for (const end = Date.now() + 10_000; !holds() && Date.now() < end; )
+    await new Promise((done) => setTimeout(done, 5));
+}
 const find = async (domain = DOMAIN): Promise<string> => story(await sts.find(domain));
 
 describe('STS-07 what holds', () => {
@@ -140,6 +159,20 @@ describe('STS-07 what holds', () => {
     expect(world.warnings).toHaveLength(2);
   });
 
+  test('a version that was announced and taken back again leaves no failure behind', async () => {
+    await find();
+    Object.assign(world, { id: '2', host: gone });
+    expect(await find()).toBe('enforce 1 (sts-policy-fetch-error)');
+    world.id = '1';
+    expect(await find()).toBe('enforce 1');
+  });
+
+  test('what a policy says of itself cannot command a terminal that shows the log', async () => {
+    world.host = { kind: 'fetched', octets: Buffer.from('version: STSv1\nmode: \u009b31m\u202eecrofne\nmax_age: 1\n') };
+    expect(await find()).toBe('none (sts-policy-invalid)');
+    expect(world.warnings).toEqual([expect.stringContaining('its mode is " 31m ecrofne"')]);
+  });
+
   test('many who ask at once cause one fetch', async () => {
     let answer: (fetched: Fetched) => void = () => {};
     world.host = new Promise((resolve) => {
@@ -199,6 +232,25 @@ describe('STS-07 what holds', () => {
 });
 
 describe('what is kept', () => {
+  test('that mail went there again does not bring back the policy that another process has replaced', async () => {
+    await find();
+    world.now += 2 * DAY;
+    // It reads what is known and is slow to hear from the DNS; meanwhile another one learns of the next version.
+    const other = startProcess();
+    const { promise: heard, resolve: hear } = Promise.withResolvers<void>();
+    world.lookUp = heard;
+    const slow = find();
+    await new Promise((done) => setTimeout(done, 20));
+    world.lookUp = Promise.resolve();
+    Object.assign(world, { id: '2', host: served('testing') });
+    expect(story(await other.find(DOMAIN))).toBe('testing 2');
+    world.host = gone;
+    hear();
+    await slow;
+    await eventually(() => storedIn(folder).usedAt === world.now);
+    expect(storedIn(folder).policy.id).toBe('2');
+  });
+
   test('another process sees a new policy when it meets the new version', async () => {
     const other = startProcess();
     await find();
