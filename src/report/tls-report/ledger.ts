@@ -4,7 +4,7 @@
  *   state of a report   means                                              becomes
  *   counting            its day is not over; sessions are added            waiting, when the day is over
  *   waiting             to be sent when due, and tried again after that    one of the three below
- *   sent                somebody accepted it, or our own queue has it      failed, if all that mail comes to nothing
+ *   sent                somebody accepted it, or our own queue has it      waiting or failed, if all that mail comes to nothing
  *   failed              given up, and why
  *   unwanted            the domain asks for no reports
  *
@@ -55,6 +55,8 @@ export interface Claimed {
   readonly counts: readonly PolicyCounts[];
   /** Addresses that have accepted it. */
   readonly accepted: readonly string[];
+  /** Addresses from which mail with it came back. */
+  readonly returned: readonly string[];
 }
 
 export type Settled =
@@ -75,7 +77,8 @@ export interface ReportEntry {
 /** What became of a report at one of its addresses. */
 export interface Receiver {
   readonly uri: string;
-  readonly state: 'accepted' | 'queued' | 'failed';
+  /** `returned`: our own queue had it, and the mail came to nothing. */
+  readonly state: 'accepted' | 'queued' | 'failed' | 'returned';
   readonly explanation: string;
 }
 
@@ -258,7 +261,9 @@ export class Ledger {
           day,
           domain,
         );
-        const accepted = this.#receivers(day, domain).filter(({ state }) => state !== 'failed');
+        const receivers = this.#receivers(day, domain);
+        const uris = (states: readonly Receiver['state'][]): readonly string[] =>
+          receivers.filter(({ state }) => states.includes(state)).map(({ uri }) => uri);
         return {
           day,
           domain,
@@ -267,7 +272,8 @@ export class Ledger {
           firstAttempt,
           reportId: String(row['report_id']),
           counts: this.counts(day, domain),
-          accepted: accepted.map(({ uri }) => uri),
+          accepted: uris(['accepted', 'queued']),
+          returned: uris(['returned']),
         };
       });
     });
@@ -299,7 +305,7 @@ export class Ledger {
       const { day, domain } = claim;
       const retry = settled.kind === 'retry';
       this.#run(
-        `UPDATE report SET state = ?, due = ?, token = NULL, lease = NULL, explanation = ?
+        `UPDATE report SET state = ?, due = coalesce(?, due), token = NULL, lease = NULL, explanation = ?
          WHERE day = ? AND domain = ?`,
         retry ? 'waiting' : settled.kind,
         retry ? settled.due : null,
@@ -307,13 +313,17 @@ export class Ledger {
         day,
         domain,
       );
-      if (!retry) this.#forgetCounts(day, domain);
+      if (settled.kind === 'sent') this.#followMail(day, domain);
+      else if (!retry) this.#forgetCounts(day, domain);
       return true;
     });
     return write.immediate();
   }
 
-  /** What became of a report that was given to our own queue. Other mail is not known here and changes nothing. */
+  /**
+   * What became of a report that was given to our own queue. Other mail is not known here and changes nothing. Where all
+   * mail came back the report is due again, for the addresses that it was not mailed to.
+   */
   mailEnded(queueId: string, delivered: boolean, explanation: string): void {
     const note = this.#db.transaction(() => {
       const row = this.#get('SELECT day, domain FROM receiver WHERE queue_id = ?', queueId);
@@ -322,19 +332,33 @@ export class Ledger {
       const told = explanation.slice(0, EXPLANATION_OCTETS);
       this.#run(
         'UPDATE receiver SET state = ?, explanation = ?, queue_id = NULL WHERE queue_id = ?',
-        delivered ? 'accepted' : 'failed',
+        delivered ? 'accepted' : 'returned',
         told,
         queueId,
       );
-      if (this.#receivers(day, domain).some(({ state }) => state !== 'failed')) return;
+      this.#followMail(day, domain);
+    });
+    note.immediate();
+  }
+
+  /** What a report that was sent is now, by what is known of its mail. Its counts are kept while it may go again. */
+  #followMail(day: number, domain: string): void {
+    const report = this.#get('SELECT state FROM report WHERE day = ? AND domain = ?', day, domain);
+    if (report?.['state'] !== 'sent') return;
+    const receivers = this.#receivers(day, domain);
+    const among = (state: Receiver['state']): boolean => receivers.some((receiver) => receiver.state === state);
+    if (among('queued') && !among('accepted')) return;
+    const back = among('accepted') ? undefined : receivers.find(({ state }) => state === 'returned');
+    const again = back !== undefined && among('failed');
+    if (back)
       this.#run(
-        "UPDATE report SET state = 'failed', explanation = ? WHERE day = ? AND domain = ? AND state = 'sent'",
-        told,
+        'UPDATE report SET state = ?, explanation = ? WHERE day = ? AND domain = ?',
+        again ? 'waiting' : 'failed',
+        back.explanation,
         day,
         domain,
       );
-    });
-    note.immediate();
+    if (!again) this.#forgetCounts(day, domain);
   }
 
   /** What was counted for a domain on one day. */
@@ -371,7 +395,7 @@ export class Ledger {
         day,
         domain,
         state: String(row['state']) as ReportEntry['state'],
-        due: row['due'] === null ? null : Number(row['due']),
+        due: row['state'] === 'waiting' && row['due'] !== null ? Number(row['due']) : null,
         attempts: Number(row['attempts']),
         explanation: String(row['explanation']),
         receivers: this.#receivers(day, domain),

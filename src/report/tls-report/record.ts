@@ -82,7 +82,8 @@ function readMailto(uri: string, rest: string): ReportAddress | string {
   const local = address.slice(0, at);
   const domain = toDomain(address.slice(at + 1));
   const plain = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$/.test(local);
-  if (at < 1 || !plain || local.length > 64 || domain === null || !isHostName(domain))
+  // A domain of one label, as localhost is, would be one of our own.
+  if (at < 1 || !plain || local.length > 64 || domain === null || !isHostName(domain) || !domain.includes('.'))
     return 'is no plain mail address';
   return { kind: 'mail', uri, address: `${local}@${domain}` };
 }
@@ -94,6 +95,8 @@ function readHttps(uri: string): ReportAddress | string {
   const host = toDomain(url.hostname);
   if (host === null || !isHostName(host) || !host.includes('.')) return 'does not name a host in the DNS';
   if (url.username !== '' || url.password !== '') return 'has a user name or password in it';
+  // Without the dot of the root: neither DNS nor SNI is asked with it.
+  url.hostname = host;
   return { kind: 'https', uri, url };
 }
 

@@ -35,6 +35,8 @@ export interface TlsReporterOptions extends SenderOptions {
 
 const WRITE_EVERY_MS = 2_000;
 const LOOK_EVERY_MS = 60_000;
+/** Reports that are on their way at the same time: a receiver that never answers keeps one of these places. */
+const PLACES = 8;
 
 export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
   const { ledger, clock, log } = options;
@@ -55,17 +57,17 @@ export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
     }
   };
 
+  const wrong = new Set<string>();
   /** Goes on for ever, whatever happens; says once that something is wrong, until it is well again. */
   const every = async (ms: number, what: string, work: () => Promise<void>): Promise<void> => {
-    let wrong = false;
     while (!stopped.signal.aborted) {
       try {
         await work();
-        wrong = false;
+        wrong.delete(what);
       } catch (error) {
-        if (!wrong && !stopped.signal.aborted)
+        if (!wrong.has(what) && !stopped.signal.aborted)
           log.error(`${what}; this is tried again and again`, { error: messageOf(error) });
-        wrong = true;
+        wrong.add(what);
       }
       await clock.sleep(ms, stopped.signal);
     }
@@ -87,7 +89,8 @@ export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
       });
     },
     start: () => {
-      loops.push(every(LOOK_EVERY_MS, 'TLS reports cannot be sent', sender.sendDue));
+      for (let place = 0; place < PLACES; place++)
+        loops.push(every(LOOK_EVERY_MS, 'TLS reports cannot be sent', sender.sendDue));
     },
     close: async () => {
       stopped.abort();

@@ -5,6 +5,7 @@
  *   the domain asks for no report                     unwanted
  *   an address took it                                sent: the others are not tried again (RFC 8460 §3)
  *   nobody took it, or the record is not to be had    again, with growing pauses, for 24 hours from the first attempt
+ *   all mail with it came back                        again, for the addresses that take it by HTTPS
  *   there is no address that could take it            failed
  */
 import { promisify } from 'node:util';
@@ -42,7 +43,10 @@ export interface SenderOptions extends Reporter {
 export type ReportEnd = Settled['kind'];
 
 export interface Sender {
-  /** Sends all that is due now. Rejects when the ledger cannot be used. */
+  /**
+   * Sends all that is due now, one after the other; several calls at once share it. Rejects when the ledger cannot be
+   * used.
+   */
   readonly sendDue: () => Promise<void>;
 }
 
@@ -56,7 +60,6 @@ const TRIED_FOR_MS = 24 * HOUR_MS;
 const FIRST_PAUSE_MS = 5 * 60_000;
 /** Longer than an attempt can take, with ten addresses that are all silent. */
 const LEASE_MS = 30 * 60_000;
-const AT_ONCE = 8;
 
 const gzip = promisify(gzipLater);
 
@@ -69,9 +72,9 @@ export function createSender(options: SenderOptions, ledger: LedgerThread): Send
     const today = dayOf(clock.now());
     await ledger.closeDays(today, AFTER_MIDNIGHT_MS, SPREAD_MS);
     for (;;) {
-      const claims = await ledger.claim(clock.now(), LEASE_MS, AT_ONCE);
-      if (claims.length === 0) break;
-      await Promise.all(claims.map(handle));
+      const [claim] = await ledger.claim(clock.now(), LEASE_MS, 1);
+      if (!claim) break;
+      await handle(claim);
     }
     await ledger.forget(today);
   };
@@ -98,7 +101,7 @@ export function createSender(options: SenderOptions, ledger: LedgerThread): Send
     const zipped = await gzip(JSON.stringify(report));
     const heard: Receiver[] = [];
     // One after the other: what has accepted is written down before the next is asked.
-    for (const address of policy.to) {
+    for (const address of policy.to.filter(({ uri }) => !claim.returned.includes(uri))) {
       const { receiver, queueId } = await giveTo(address, claim, reportId, zipped);
       if (!(await ledger.heard(claim, receiver, queueId))) throw new Error('another process has taken it over');
       heard.push(receiver);
@@ -123,7 +126,8 @@ export function createSender(options: SenderOptions, ledger: LedgerThread): Send
     const words = [...heard.map(({ uri, explanation }) => `${uri} ${explanation}`), ...ignored].join('; ');
     if (heard.some(({ state }) => state !== 'failed')) return { kind: 'sent', explanation: words };
     const hopeless = heard.length === 0 || heard.every(({ explanation }) => explanation === NO_KEY);
-    if (hopeless) return { kind: 'failed', explanation: words === '' ? 'the TLSRPT record names nobody' : words };
+    const nobody = claim.returned.length > 0 ? 'all mail with it came back' : 'the TLSRPT record names nobody';
+    if (hopeless) return { kind: 'failed', explanation: words === '' ? nobody : words };
     return again(claim, words);
   };
 

@@ -11,11 +11,14 @@ export interface Tallied extends Count {
   readonly sessions: number;
 }
 
-/** Between two writings, many times what a busy relay has. */
+/** Between two writings, many times what a busy relay has; longer only while the disk does not take them. */
 const KINDS_AT_MOST = 10_000;
+/** Characters of what was published, the same policy counted each time that it is kept. */
+const POLICY_OCTETS_AT_MOST = 8 * 1024 * 1024;
 
 export class Tally {
   #counts = new Map<string, Tallied>();
+  #policyOctets = 0;
   /** Sessions that were not counted since the last `takeLost`. */
   #lost = 0;
 
@@ -23,15 +26,22 @@ export class Tally {
     const { domain, policyKey, failure } = count;
     const key = JSON.stringify([day, domain, policyKey, failure]);
     const known = this.#counts.get(key);
-    if (known) this.#counts.set(key, { ...known, sessions: known.sessions + sessions });
-    else if (this.#counts.size < KINDS_AT_MOST) this.#counts.set(key, { ...count, day, sessions });
-    else this.#lost += sessions;
+    if (known) {
+      this.#counts.set(key, { ...known, sessions: known.sessions + sessions });
+      return;
+    }
+    const octets = this.#policyOctets + octetsOf(count);
+    if (this.#counts.size < KINDS_AT_MOST && octets <= POLICY_OCTETS_AT_MOST) {
+      this.#counts.set(key, { ...count, day, sessions });
+      this.#policyOctets = octets;
+    } else this.#lost += sessions;
   }
 
   /** Everything since the last time. What could not be written may be given back to `add`. */
   take(): readonly Tallied[] {
     const taken = [...this.#counts.values()];
     this.#counts = new Map();
+    this.#policyOctets = 0;
     return taken;
   }
 
@@ -40,6 +50,10 @@ export class Tally {
     this.#lost = 0;
     return lost;
   }
+}
+
+function octetsOf({ policy: { strings, mxHosts } }: Count): number {
+  return [...strings, ...mxHosts].reduce((sum, { length }) => sum + length, 0);
 }
 
 const DAY_MS = 86_400_000;

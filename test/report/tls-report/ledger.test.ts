@@ -173,7 +173,25 @@ describe('RPT-15 a report', () => {
     expect(state()).toBe('sent');
     one.mailEnded('Q2', false, 'no such user');
     expect(state()).toBe('failed');
+    expect(one.counts(DAY, claim.domain)).toEqual([]);
   });
+});
+
+test('RPT-15 mail that came back while other addresses were still asked: the report goes again', () => {
+  const ledger = ledgerIn(folder());
+  ledger.add([tallied()]);
+  ledger.closeDays(DAY + 1, 0, HOUR);
+  const now = MIDNIGHT + HOUR;
+  const [claim] = ledger.claim(now, LEASE, 1);
+  if (!claim) throw new Error('no claim');
+  ledger.heard(claim, { uri: 'mailto:a@x.nl', state: 'queued', explanation: '' }, 'Q1');
+  ledger.mailEnded('Q1', false, 'no such user');
+  ledger.heard(claim, { uri: 'https://x.nl/', state: 'failed', explanation: 'no answer' }, null);
+  ledger.settle(claim, { kind: 'sent', explanation: '' });
+  expect(ledger.list()[0]).toMatchObject({ state: 'waiting', explanation: 'no such user' });
+  const [again] = ledger.claim(now, LEASE, 1);
+  expect(again).toMatchObject({ accepted: [], returned: ['mailto:a@x.nl'], reportId: claim.reportId });
+  expect(again?.counts).toEqual(claim.counts);
 });
 
 test('a file that is none is told at once', async () => {

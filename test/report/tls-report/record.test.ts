@@ -51,6 +51,8 @@ describe('RPT-01 which address counts', () => {
     ['of another kind', 'ftp://r.x.nl/', ' | "ftp://r.x.nl/" is neither mailto nor https'],
     ['to our own machine', 'https://127.0.0.1/', ' | "https://127.0.0.1/" does not name a host in the DNS'],
     ['to our own machine in disguise', 'https://0x7f.1/', ' | "https://0x7f.1/" does not name a host in the DNS'],
+    ['to a host with the dot of the root', 'https://r.x.nl./v1', 'https://r.x.nl/v1'],
+    ['by mail to our own machine', 'mailto:a@localhost', ' | "mailto:a@localhost" is no plain mail address'],
     ['to our own machine by name', 'https://localhost/', ' | "https://localhost/" does not name a host in the DNS'],
     ['to IPv6', 'https://[::1]/', ' | "https://[::1]/" does not name a host in the DNS'],
     ['with a password', 'https://a:b@r.x.nl/', ' | "https://a:b@r.x.nl/" has a user name or password in it'],

@@ -16,7 +16,7 @@ const MINUTE = 60_000;
 interface Day {
   readonly records: string[] | 'fails' | null;
   readonly key: boolean;
-  readonly posting: string | null | (() => string | null);
+  readonly posting: string | null | (() => string | null | Promise<string | null>);
   readonly processes: number;
   /** Whether all of them send, or the first only. */
   readonly allSend: boolean;
@@ -84,7 +84,13 @@ async function scene(change: Partial<Day> = {}): Promise<Scene> {
         resolve,
         post: async (url, gzip) => {
           posts.push({ url: url.href, at: clock.now(), body: JSON.parse(gunzipSync(gzip).toString()) });
-          return typeof day.posting === 'function' ? day.posting() : day.posting;
+          // Who waits for an answer keeps no time from passing.
+          busy--;
+          try {
+            return typeof day.posting === 'function' ? await day.posting() : day.posting;
+          } finally {
+            busy++;
+          }
         },
         accept: async (message, { expiresAt }) => void mails.push({ message, expiresAt, at: clock.now() }),
         newId: () => `Q${mails.length}`,
@@ -196,6 +202,54 @@ describe('who takes it', () => {
     expect(new Set(posts.map(({ body }) => JSON.stringify(body))).size).toBe(1);
     expect(told.filter((line) => line === 'end failed')).toHaveLength(1);
     expect(told.some((line) => line.includes('given up after a day: https://a.nl/ it answered 500'))).toBe(true);
+  });
+
+  test('RPT-14 RPT-15 where all its mail comes back, HTTPS is tried for the rest of the day, and that mail is not sent again', async () => {
+    const { reporters, mails, posts, pass, told, day, dir } = await scene({
+      records: ['v=TLSRPTv1; rua=mailto:tls@example.nl,https://a.nl/,mailto:other@example.nl'],
+      posting: 'it answered 503',
+    });
+    const returned = (queueId: string): void =>
+      reporters[0]?.mailEnded({
+        event: 'bounced',
+        code: 'remote-refused',
+        status: '5.1.1',
+        explanation: 'No such user.',
+        queueId,
+        client: TLS_REPORTER,
+      });
+    reporters[0]?.sessionEnded(session());
+    await pass(6 * HOUR);
+    expect([mails.length, posts.length]).toEqual([2, 1]);
+    returned('Q0');
+    await pass(HOUR);
+    expect(posts).toHaveLength(1);
+    returned('Q1');
+    await pass(HOUR);
+    expect(posts.length).toBeGreaterThan(2);
+    day.posting = null;
+    await pass(5 * HOUR);
+    expect(new Set(posts.map(({ body }) => JSON.stringify(body))).size).toBe(1);
+    expect(mails).toHaveLength(2);
+    expect(told.at(-1)).toMatch(/^info TLS report sent: https:\/\/a\.nl\/ accepted it/);
+    expect(
+      ledgerIn(dir)
+        .list()[0]
+        ?.receivers.map(({ uri, state }) => `${uri} ${state}`),
+    ).toEqual(['https://a.nl/ accepted', 'mailto:other@example.nl returned', 'mailto:tls@example.nl returned']);
+  });
+
+  test('RPT-14 a host that never answers keeps the reports of others waiting for no longer than its place', async () => {
+    const silent = Promise.withResolvers<string | null>();
+    onTestFinished(() => silent.resolve('no answer within 60 s'));
+    let asked = 0;
+    const { reporters, posts, pass } = await scene({
+      records: ['v=TLSRPTv1; rua=https://a.nl/'],
+      posting: () => (asked++ === 0 ? silent.promise : null),
+    });
+    for (let at = 0; at < 40; at++) reporters[0]?.sessionEnded(session({ domain: `d${at}.nl` }));
+    await pass(6 * HOUR);
+    expect(new Set(posts.map(({ body }) => Object(body)['report-id'])).size).toBe(40);
   });
 
   test('RPT-14 a receiver that comes back gets it', async () => {
