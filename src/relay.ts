@@ -134,7 +134,7 @@ export async function findWay(destination: Destination, lookups: Lookups): Promi
     const mx: MxFacts = { kind: 'failed', dnssec: 'error', expanded: null };
     return { kind: 'dead-end', mx, trouble: { code: 'resolver-untrusted', detail: doubt } };
   }
-  if (nextHop.kind === 'literal' && tls === 'dane-only') {
+  if (nextHop.kind === 'literal' && tls === 'dane-only' && enforced) {
     const mx: MxFacts = { kind: 'literal', dnssec: null, expanded: null };
     return { kind: 'dead-end', mx, trouble: { code: 'dane-only-literal', detail: nextHop.address } };
   }

@@ -436,8 +436,15 @@ describe('what is told of TLS sessions', () => {
   test('RPT-13 only where nothing may leave in the clear does a report not either', () => {
     const nextHop = { kind: 'domain', domain: 'example.nl', port: 25 } as const;
     const wanted = { tls: 'dane-only', pins: [], nextHop } as const;
-    expect(withoutDemands(wanted).tls).toBe('may');
-    expect(withoutDemands({ ...wanted, minimum: 'encrypt' }).tls).toBe('encrypt');
+    for (const [minimum, kind] of [
+      [undefined, 'may'],
+      ['encrypt', 'encrypt'],
+    ] as const) {
+      const destination = withoutDemands({ ...wanted, ...(minimum && { minimum }) });
+      const location = { kind: 'found', addresses: ['192.0.2.1'], dnssec: 'secure', bases: ['mx1'] } as const;
+      const facts: HostFacts = { destination, mx, host: host('mx1', 10), location, tlsa: null, sts: null };
+      expect(decide('dane')(facts)).toMatchObject({ kind });
+    }
   });
 
   test('RPT-13 no client can be given the name that reports go by', () => {

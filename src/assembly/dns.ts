@@ -3,13 +3,11 @@ import { networkInterfaces } from 'node:os';
 import type { Config } from '../config/config.ts';
 import type { Resolve } from '../model/dns.ts';
 import type { Logger } from '../model/events.ts';
-import type { Grant, HostFacts, StrictPolicy } from '../model/tls-policy.ts';
 import { createTlsaFinder } from '../policy/dane/tlsa.ts';
-import { asksForTlsa, decide } from '../policy/decide.ts';
+import { asksForTlsa } from '../policy/decide.ts';
 import { createDestinations } from '../policy/destinations.ts';
 import type { ExceptionBook } from '../policy/exceptions.ts';
-import { withGrant } from '../policy/grants.ts';
-import { requiringTls } from '../policy/require-tls.ts';
+import { createJudge } from '../policy/judge.ts';
 import type { Lookups } from '../relay.ts';
 import { createLocator } from '../route/addresses.ts';
 import { createRouter, type Self } from '../route/mail-hosts.ts';
@@ -83,7 +81,6 @@ function lookupsFor(
 ): Omit<Lookups, 'findSts'> {
   const { delivery } = config;
   const locate = createLocator({ resolve });
-  const judge = decide(delivery.insecureMx);
   const destinationOf = createDestinations({
     rules: config.destinations,
     minimum: delivery.minimum,
@@ -91,30 +88,20 @@ function lookupsFor(
     port: delivery.port,
     now: systemClock.now,
   });
-  const decideStrictly = (facts: HostFacts): StrictPolicy =>
-    // What was found out while the resolver was losing its proof decides nothing.
-    trust.trusted() || facts.destination.tls === 'may' || facts.mx.kind === 'literal'
-      ? judge(facts)
-      : { kind: 'skip', trouble: { code: 'resolver-untrusted', detail: trustInWords(trust.state()) } };
+  const resolverDoubt = (): string | null => (trust.trusted() ? null : trustInWords(trust.state()));
   return {
     destination: (domain) => ({ ...destinationOf(domain), exception: book?.forDomain(domain) ?? null }),
-    resolverDoubt: () => (trust.trusted() ? null : trustInWords(trust.state())),
+    resolverDoubt,
     route: createRouter({ resolve, locate, self: selfOf(config) }),
     locate,
     asksForTlsa: asksForTlsa(delivery.insecureMx),
     findTlsa: createTlsaFinder({ resolve }),
-    decide: (facts) =>
-      facts.destination.wish === 'required'
-        ? requiringTls(decideStrictly(facts), facts)
-        : withGrant(decideStrictly(facts), facts, grantFor(facts, book)),
+    decide: createJudge({
+      insecureMx: delivery.insecureMx,
+      resolverDoubt,
+      forHost: (host) => book?.forHost(host) ?? null,
+    }),
   };
-}
-
-/** While failures are only reported no exception is needed. */
-function grantFor({ destination, host }: HostFacts, book: ExceptionBook | null): Grant | null {
-  const { reportUntil, exception } = destination;
-  if (reportUntil) return { kind: 'report', until: reportUntil };
-  return exception ?? book?.forHost(host.name) ?? null;
 }
 
 /** What would lead mail back to us: our name, and an address that we listen on at the port that we deliver to. */

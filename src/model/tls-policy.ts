@@ -149,7 +149,7 @@ export interface Destination {
   /** What the operator grants for this domain; absent or null where nothing is. */
   readonly exception?: Grant | null;
   readonly tls: TlsRule;
-  /** What `tls` was raised to at least; absent where no more than `dane` was asked of everybody. */
+  /** `encrypt` where nothing may leave in the clear, whatever `tls` is; absent where no more than `dane` is asked of all. */
   readonly minimum?: TlsMinimum;
   /** Keys that the server may have where `tls` is `pin`: `sha256/BASE64=`. */
   readonly pins: readonly string[];
@@ -171,16 +171,11 @@ export interface HostFacts {
 }
 
 /**
- * The same next hop with nothing demanded of it: for mail that must not wait for TLS. Only where the operator lets nothing
- * out in the clear does that hold for it as well.
+ * The same next hop with nothing demanded of it, neither by DANE nor by MTA-STS: for mail that must not wait for TLS. Only
+ * where the operator lets nothing out in the clear (`minimum`) does that hold for it as well.
  */
 export function withoutDemands(destination: Destination): Destination {
-  return {
-    ...destination,
-    tls: destination.minimum === 'encrypt' ? 'encrypt' : 'may',
-    exception: null,
-    reportUntil: null,
-  };
+  return { ...destination, tls: 'may', exception: null, reportUntil: null };
 }
 
 /**
@@ -196,9 +191,8 @@ export function forWish(destination: Destination, wish: TlsWish): Destination {
     case 'required':
       return { ...destination, wish, tls: tls === 'may' ? 'dane' : tls, reportUntil: null, exception: null };
     case 'optional': {
-      const bare = withoutDemands(destination);
-      const waived = bare.tls === 'may' && (tls === 'may' || tls === 'dane');
-      return waived ? { ...bare, wish } : { ...destination, wish: 'overruled' };
+      const waived = destination.minimum !== 'encrypt' && (tls === 'may' || tls === 'dane');
+      return waived ? { ...withoutDemands(destination), wish } : { ...destination, wish: 'overruled' };
     }
   }
 }

@@ -32,7 +32,7 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => StrictPoli
     if (location.kind === 'failed') return skip(facts, 'address-lookup-failed', location.reason);
     if (location.kind === 'absent') return skip(facts, 'host-without-address', host.name);
     if (destination.nextHop.kind === 'literal' || mx.kind === 'literal') return forLiteral(facts);
-    if (destination.tls === 'may') return { kind: 'may', code: whyMay(facts), sni: host.name };
+    if (destination.tls === 'may') return withoutDemand(facts, host.name);
     return withSts(facts, withRule(facts, byDane(facts)));
   };
 
@@ -48,8 +48,10 @@ export function decide(insecureMx: InsecureMx): (facts: HostFacts) => StrictPoli
   }
 }
 
-function whyMay({ destination }: HostFacts): ReasonCode {
-  return destination.wish === 'optional' ? 'rule-tls-optional' : 'rule-may';
+/** Where nothing is asked of DANE; TLS all the same where nothing may leave in the clear. */
+function withoutDemand({ destination }: HostFacts, sni: string | null): StrictPolicy {
+  if (destination.minimum === 'encrypt') return { kind: 'encrypt', code: 'rule-encrypt', sni };
+  return { kind: 'may', code: destination.wish === 'optional' ? 'rule-tls-optional' : 'rule-may', sni };
 }
 
 /** What the operator demands besides. It never takes the place of what the recipient publishes (RFC 7672 §2.2). */
@@ -66,7 +68,8 @@ function withRule(facts: HostFacts, policy: StrictPolicy): StrictPolicy {
  */
 export function apartFromDane(facts: HostFacts, sni: string | null, least: 'may' | 'encrypt'): StrictPolicy {
   const besides = besidesDane(facts, sni);
-  const weak = besides.kind === 'encrypt' && least === 'may' && facts.destination.tls !== 'encrypt';
+  const { tls, minimum } = facts.destination;
+  const weak = besides.kind === 'encrypt' && least === 'may' && tls !== 'encrypt' && minimum !== 'encrypt';
   return withSts(facts, weak ? { kind: 'may', code: 'rule-report', sni } : besides);
 }
 
@@ -167,7 +170,7 @@ function forLiteral(facts: HostFacts): StrictPolicy {
     case 'dane':
       return { kind: 'may', code: 'literal-address', sni: null };
     case 'may':
-      return { kind: 'may', code: whyMay(facts), sni: null };
+      return withoutDemand(facts, null);
   }
 }
 

@@ -14,10 +14,10 @@ import { apartFromDane } from './decide.ts';
 
 export function withGrant(policy: StrictPolicy, facts: HostFacts, grant: Grant | null): TlsPolicy {
   if (grant === null || !isDaneAtStake(policy, grant)) return policy;
-  const sni = policy.kind === 'skip' ? facts.host.name : policy.sni;
+  const sni = policy.kind === 'skip' ? nameOf(facts) : policy.sni;
   const rest = apartFromDane(facts, sni, grant.kind === 'report' ? 'may' : 'encrypt');
-  // Neither the rule nor MTA-STS is let off.
-  if (rest.kind === 'skip' || rest.kind === 'dane') return rest;
+  // Neither the rule nor MTA-STS is let off; what DANE alone would prove (RFC 8461 §2) still does.
+  if (rest.kind === 'skip' || rest.kind === 'dane') return policy.kind === 'skip' ? rest : policy;
   return {
     kind: grant.kind === 'exception' ? 'except' : 'report',
     code: grant.kind === 'exception' ? 'rule-exception' : 'rule-report',
@@ -45,14 +45,22 @@ function isDaneAtStake(policy: StrictPolicy, { kind }: Grant): boolean {
     case 'sts':
       return policy.dane !== null;
     case 'encrypt':
-      // RFC 7672 §2.2 demands TLS here; an exception does too.
-      return policy.code === 'tlsa-all-unusable' && kind === 'report';
+      // Records of the recipient demand TLS here; an exception does too.
+      return policy.code !== 'rule-encrypt' && kind === 'report';
     case 'may':
       return false;
     case 'skip':
-      return ABOUT_DANE.has(policy.trouble.code) || (policy.trouble.code === 'resolver-untrusted' && kind === 'report');
+      return ABOUT_DANE.has(policy.trouble.code) || (kind === 'report' && NOT_OF_A_RECIPIENT.has(policy.trouble.code));
   }
 }
+
+/** An address has no name in DNS (TLS-02). */
+function nameOf({ destination, host }: HostFacts): string | null {
+  return destination.nextHop.kind === 'literal' ? null : host.name;
+}
+
+/** What DANE stops without a recipient whose records are broken: no exception is for that. */
+const NOT_OF_A_RECIPIENT: ReadonlySet<string> = new Set(['resolver-untrusted', 'dane-only-literal']);
 
 const ABOUT_DANE: ReadonlySet<string> = new Set([
   'tlsa-lookup-failed',

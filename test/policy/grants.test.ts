@@ -117,7 +117,8 @@ describe('POL-03 POL-04 what is tried first, and what is enough where that fails
       expect(strict.kind).toBe('dane');
       for (const grant of [exception, report]) {
         const granted = withGrant(strict, given, grant);
-        if (kind === null) expect(granted).toMatchObject({ kind: 'skip', trouble: { code: 'sts-mx-not-listed' } });
+        // STS-02: what DANE proves needs no listing, with a grant as without.
+        if (kind === null) expect(granted).toBe(strict);
         else expect(granted).toMatchObject({ strict: { kind: 'dane' }, enough: [{ kind }] });
       }
     }
@@ -125,10 +126,18 @@ describe('POL-03 POL-04 what is tried first, and what is enough where that fails
 
   test('what has nothing to do with DANE stops mail as ever', () => {
     const skips = ['mx-lookup-failed', 'address-lookup-failed', 'host-without-address', 'host-name-illegal'] as const;
-    for (const code of [...skips, 'dane-only-literal', 'verify-literal', 'loop-to-self'] as const) {
+    for (const code of [...skips, 'verify-literal', 'loop-to-self'] as const) {
       const policy: StrictPolicy = { kind: 'skip', trouble: { code, detail: '' } };
       for (const grant of [exception, pinned, report]) expect(withGrant(policy, facts('dane'), grant)).toBe(policy);
     }
+  });
+
+  test('an address has no DANE that could be broken: no exception covers it, report-only does', () => {
+    const policy: StrictPolicy = { kind: 'skip', trouble: { code: 'dane-only-literal', detail: '' } };
+    const given = facts('dane-only', null);
+    const at: HostFacts = { ...given, destination: { ...given.destination, nextHop: literal } };
+    expect(withGrant(policy, at, exception)).toBe(policy);
+    expect(withGrant(policy, at, report)).toMatchObject({ kind: 'report', sni: null, enough: [{ kind: 'may', sni: null }] });
   });
 
   test('a resolver that does not validate is our own fault: no exception covers it, report-only does', () => {
