@@ -38,7 +38,7 @@ export async function openExceptions(configFile?: string): Promise<ExceptionsDes
     recheck: (exceptions) =>
       looking(async (lookups, dial) => {
         const found = new Map<string, Recheck>();
-        for (const { id, scope } of exceptions) found.set(id, await recheck(scope, lookups, dial, Date.now()));
+        for (const each of exceptions) found.set(each.id, await recheck(each, lookups, dial, Date.now()));
         keepRechecks(state, found);
         return found;
       }),

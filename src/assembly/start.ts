@@ -129,7 +129,7 @@ export async function openNode(
       tlsReports?.mailEnded(event);
       log.mail(event);
       const { overlooked, grant, queueId, domain, host } = event;
-      if (overlooked && grant) {
+      if (overlooked && grant && event.event === 'delivered') {
         const who = grant.kind === 'report' ? 'failures are only reported' : `exception ${grant.id} of ${grant.owner}`;
         const facts = { queueId, domain, host, code: overlooked.code, grant };
         log.warn(`mail left although DANE failed (${who} until ${grant.until}): ${overlooked.explanation}`, facts);

@@ -2,7 +2,7 @@
  * `exceptions`: what the operator grants to recipients whose DANE is broken, with somebody who answers for it and an
  * end. A running relay goes by a change from the next attempt on.
  *
- * Exit status: 0 done, 1 no such exception, or (check) one is still needed, 2 wrong usage, 3 the state folder cannot be
+ * Exit status: 0 done, 1 no such exception, or (check) one is needed still or does not help, 2 wrong usage, 3 the state folder cannot be
  * used or no host could be reached.
  */
 import { Command, InvalidArgumentError } from 'commander';
@@ -181,8 +181,10 @@ interface Entry {
   readonly until: string;
   readonly pins: readonly string[];
   readonly state: 'in force' | 'over';
-  /** `no`: mail would leave without it. */
+  /** `no`: mail would leave without it; `unknown`: nobody has looked, or mail waits with it as well. */
   readonly needed: 'yes' | 'no' | 'unknown';
+  /** Whether mail leaves by it that would wait; null before the first look. */
+  readonly helps: boolean | null;
   readonly checkedAt: string | null;
   readonly finding: string | null;
 }
@@ -205,7 +207,8 @@ function entriesOf(
       until: new Date(until).toISOString(),
       pins,
       state: until > now ? 'in force' : 'over',
-      needed: found === undefined ? 'unknown' : found.repaired ? 'no' : 'yes',
+      needed: found?.repaired ? 'no' : found?.helps ? 'yes' : 'unknown',
+      helps: found?.helps ?? null,
       checkedAt: found === undefined ? null : new Date(found.at).toISOString(),
       finding: found?.detail ?? null,
     };
@@ -219,12 +222,11 @@ function inWords({ scope, owner, until, pins }: Exception): string {
 
 function listText(entries: readonly Entry[]): string {
   if (entries.length === 0) return 'There are no exceptions.\n';
-  const NEEDED = { yes: 'still needed', no: 'NO LONGER NEEDED', unknown: 'not checked yet' } as const;
   return entries
     .map((entry) =>
       [
         `${entry.id}  ${entry.host === null ? entry.domain : `host ${entry.host}`}`,
-        `  ${entry.state}, until ${entry.until}; ${NEEDED[entry.needed]}${entry.checkedAt === null ? '' : ` (${entry.checkedAt}: ${entry.finding})`}`,
+        `  ${entry.state}, until ${entry.until}; ${needInWords(entry)}${entry.checkedAt === null ? '' : ` (${entry.checkedAt}: ${entry.finding})`}`,
         `  owner   ${entry.owner}`,
         `  reason  ${entry.reason}`,
         ...entry.pins.map((pin) => `  pin     ${pin}`),
@@ -232,6 +234,11 @@ function listText(entries: readonly Entry[]): string {
       ].join('\n'),
     )
     .join('');
+}
+
+function needInWords({ needed, helps }: Entry): string {
+  if (needed === 'unknown') return helps === null ? 'not checked yet' : 'DOES NOT HELP, mail waits with it as well';
+  return needed === 'yes' ? 'still needed' : 'NO LONGER NEEDED';
 }
 
 function print({ json }: Options, value: unknown, text: () => string): void {

@@ -15,10 +15,13 @@ export interface Exception {
   readonly pins: readonly string[];
 }
 
-/** What the last look at the recipient came to: `repaired` means that mail would leave without the exception. */
+/** What the last look at the recipient came to. */
 export interface Recheck {
   readonly at: number;
+  /** Mail would leave without the exception, to the same hosts. */
   readonly repaired: boolean;
+  /** With the exception mail would leave to a host that it would not leave to without. */
+  readonly helps: boolean;
   /** In words. */
   readonly detail: string;
 }

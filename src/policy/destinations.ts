@@ -54,17 +54,23 @@ export function createDestinations(options: DestinationOptions): (domain: string
   return (domain) => {
     const rule = ruleFor(domain);
     const { tls = 'dane', pins = [], via = null } = rule ?? {};
+    const raised = atLeast(tls, minimum);
     const until = Math.max(rule?.reportUntil ?? 0, options.reportUntil ?? 0);
     return {
-      ...(rule && { rule: rule.origin }),
+      ...(rule && { rule: raised === tls ? rule.origin : raisedTo(raised, rule.origin) }),
       // Asked anew each time, so that enforcement begins by itself.
       reportUntil: until > now() ? until : null,
-      tls: atLeast(tls, minimum),
+      tls: raised,
       ...(minimum === 'encrypt' && { minimum }),
       pins,
       nextHop: via ? { ...via, port: via.port ?? port } : nextHopOf(domain, port),
     };
   };
+}
+
+/** What people are told: the rule as it was written is not what rules. */
+function raisedTo(tls: TlsRule, origin: Ruling): Ruling {
+  return { ...origin, text: `${origin.text}; delivery.minimum makes it tls: ${tls}` };
 }
 
 /** The stronger of the two. All rules above `encrypt` demand TLS and what is published for DANE besides. */

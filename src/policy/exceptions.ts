@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EXCEPTION_DAYS, type Exception, type Recheck } from '../model/exception.ts';
 import type { Grant } from '../model/tls-policy.ts';
 import { isDomain } from '../shared/domain-name.ts';
+import { giveToFolderOwner } from '../shared/folder-owner.ts';
 import { messageOf } from '../shared/message-of.ts';
 
 const FILE = 'exceptions.json';
@@ -56,12 +57,16 @@ export function createExceptionBook(folder: string, now: () => number, onDamage:
   const find = (kind: 'domain' | 'host', name: string): Grant | null => {
     const live = current()
       .get(`${kind} ${name}`)
-      ?.find((exception) => isLive(exception, now()));
-    if (live === undefined) return null;
-    const { id, owner, reason, until, pins } = live;
-    return { kind: 'exception', id, owner, reason, until, pins };
+      // The newest counts: whoever adds one beside another means that one.
+      ?.findLast((exception) => isLive(exception, now()));
+    return live === undefined ? null : grantOf(live);
   };
   return { forDomain: (domain) => find('domain', domain), forHost: (host) => find('host', host) };
+}
+
+/** What an exception grants while it lasts. */
+export function grantOf({ id, owner, reason, until, pins }: Exception): Grant {
+  return { kind: 'exception', id, owner, reason, until, pins };
 }
 
 /** From its beginning to its end, which is never later than is allowed. */
@@ -157,6 +162,7 @@ function writeJson(folder: string, name: string, value: unknown): void {
   } finally {
     closeSync(file);
   }
+  giveToFolderOwner(fresh);
   renameSync(fresh, join(folder, name));
   const directory = openSync(folder, 'r');
   try {
@@ -203,8 +209,8 @@ function isException(value: unknown): value is Exception {
 }
 
 function isRecheck(value: unknown): value is Recheck {
-  const { at, repaired, detail } = Object(value) as Partial<Record<keyof Recheck, unknown>>;
-  return isTime(at) && typeof repaired === 'boolean' && typeof detail === 'string';
+  const { at, repaired, helps, detail } = Object(value) as Partial<Record<keyof Recheck, unknown>>;
+  return isTime(at) && typeof repaired === 'boolean' && typeof helps === 'boolean' && typeof detail === 'string';
 }
 
 function isTime(value: unknown): value is number {

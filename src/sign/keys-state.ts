@@ -9,7 +9,6 @@
  * written before the state that names them; a crash in between leaves files that nobody uses.
  */
 import {
-  chownSync,
   closeSync,
   fsyncSync,
   linkSync,
@@ -21,7 +20,8 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { giveToFolderOwner } from '../shared/folder-owner.ts';
 import { FORBIDDEN_MODE } from './keys-file.ts';
 
 /** An RSA and an Ed25519 key that live and sign together (RFC 8463 §3). Times in milliseconds since the epoch. */
@@ -71,7 +71,7 @@ export function changePairs(folder: string, change: (pairs: Pairs) => Pairs | nu
     const temporary = join(folder, `new.${process.pid}.${number}`);
     rmSync(temporary, { force: true });
     writeFileSync(temporary, `${JSON.stringify({ pairs: next }, null, 2)}\n`, { mode: 0o600, flag: 'wx', flush: true });
-    giveToRelay(temporary);
+    giveToFolderOwner(temporary);
     try {
       linkSync(temporary, join(folder, `state.${number + 1}.json`));
     } catch (error) {
@@ -95,7 +95,7 @@ export function writeKeys(folder: string, domain: string, keys: Readonly<Record<
   for (const [selector, pem] of Object.entries(keys)) {
     const path = keyPath(folder, domain, selector);
     writeFileSync(path, pem, { mode: 0o600, flag: 'wx', flush: true });
-    giveToRelay(path);
+    giveToFolderOwner(path);
   }
   syncFolder(join(folder, domain));
   syncFolder(folder);
@@ -163,14 +163,7 @@ function numbersIn(folder: string): readonly number[] {
 }
 
 function makeFolder(folder: string): void {
-  if (mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined) giveToRelay(folder);
-}
-
-/** What root makes by hand must be readable for the user that the relay runs as: whoever owns the folder around it. */
-function giveToRelay(path: string): void {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = statSync(dirname(path));
-  chownSync(path, uid, gid);
+  if (mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined) giveToFolderOwner(folder);
 }
 
 function syncFolder(folder: string): void {

@@ -22,6 +22,7 @@ const HOSTS = [
   goodHost('stripped.test', { mood: 'no-starttls' }),
   goodHost('late.test', { tlsa: stranger }),
   goodHost('enforced.test', { tlsa: stranger }),
+  goodHost('nobody-there.test', { tlsa: stranger, mood: 'unknown-users' }),
 ];
 
 let journey: Journey;
@@ -179,13 +180,16 @@ test('POL-03 report-only: mail goes on and everything is told; at the very end i
     delivery: reporting(tomorrow),
     destinations: [{ domain: 'enforced.test', tls: 'encrypt' }],
   });
-  await report.mail('late.test', 'enforced.test', 'no-tls.test');
+  await report.mail('late.test', 'enforced.test', 'no-tls.test', 'nobody-there.test');
   const event = await report.attempt('late.test');
   expect(told(event)).toBe('delivered report-encrypted encrypted at mx.late.test');
   expect(event).toMatchObject({ policy: 'report', overlooked: { code: 'tlsa-mismatch' }, grant: { kind: 'report' } });
   expect(told(await report.attempt('enforced.test'))).toBe('delivered report-encrypted encrypted at mx.enforced.test');
   await report.running.untilOutput(/"level":"warn".*REPORT ONLY for all destinations/);
   await report.running.untilOutput(/"level":"warn".*mail left although DANE failed \(failures are only reported/);
+  // What the host refused did not leave, whatever was overlooked on the way to it.
+  expect(told(await report.attempt('nobody-there.test'))).toBe('bounced 5.1.1 remote-refused');
+  expect(report.running.output()).not.toMatch(/mail left although DANE failed.*nobody-there/);
   const { admin } = JSON.parse(await readFile(report.running.config, 'utf8'));
   const readiness = async () => (await fetch(`http://${admin.listen}/readyz`)).text();
   expect(await readiness()).toMatch(
@@ -219,6 +223,8 @@ test('POL-04 exceptions outlive the relay, and the daily look tells of one that 
   const again = await relay.running.again();
   await again.untilOutput(/"level":"warn".*an exception is no longer needed.*wrong-too/);
   await again.untilOutput(/an exception is still needed.*mx\.forged\.test/);
+  await again.untilOutput(/"level":"warn".*an exception does not help.*mx\.stripped\.test/);
+  expect((await again.command('exceptions', 'list')).stdout).toContain('DOES NOT HELP');
   const entries = JSON.parse((await again.command('exceptions', 'list', '--json')).stdout);
   expect(
     Object.fromEntries(
@@ -226,7 +232,8 @@ test('POL-04 exceptions outlive the relay, and the daily look tells of one that 
     ),
   ).toEqual({
     'mx.forged.test': 'yes',
-    'mx.stripped.test': 'yes',
+    // Without STARTTLS mail waits with the exception as well.
+    'mx.stripped.test': 'unknown',
     'wrong-too.test': 'no',
   });
   await again.stop();

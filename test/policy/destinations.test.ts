@@ -118,6 +118,16 @@ test.each<['may' | 'dane' | 'encrypt', TlsRule, TlsRule]>([
   expect(table([rule('a.nl', tls)], { minimum })('a.nl').tls).toBe(amounts);
 });
 
+test('the minimum that raised a rule stands beside its line, and only there', () => {
+  const text = (tls: TlsRule) => table([rule('a.nl', tls)], { minimum: 'encrypt' })('a.nl').rule;
+  expect(text('may')).toEqual({
+    file: 'relay.yaml',
+    line: 1,
+    text: 'domain: a.nl; delivery.minimum makes it tls: encrypt',
+  });
+  expect(text('pin')?.text).toBe('domain: a.nl');
+});
+
 test('the minimum holds for domains without a rule', () => {
   expect(table([], { minimum: 'encrypt' })('a.nl').tls).toBe('encrypt');
 });

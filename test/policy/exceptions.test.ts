@@ -1,5 +1,14 @@
 /** The file of exceptions: what is put into it lasts, what cannot be read grants nothing, and two may write at once. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, expect, test } from 'vitest';
@@ -96,6 +105,24 @@ test.each([
   expect(readFileSync(file(), 'utf8')).toBe(text);
 });
 
+test('POL-04 of several for the same domain the newest counts, as long as it lasts', async () => {
+  const { id: older } = await addException(folder, wish());
+  const { id: newer } = await addException(folder, wish({ until: start + DAY }));
+  const book = bookOf();
+  expect(book.forDomain('a.nl')).toMatchObject({ id: newer });
+  now = start + DAY;
+  expect(book.forDomain('a.nl')).toMatchObject({ id: older });
+});
+
+test.runIf(process.getuid?.() === 0)('what root adds belongs to whoever owns the state folder', async () => {
+  chownSync(folder, 4711, 4712);
+  const { id } = await addException(folder, wish());
+  keepRechecks(folder, new Map([[id, { at: start, repaired: true, helps: false, detail: '' }]]));
+  for (const name of ['exceptions.json', 'exceptions-checked.json']) {
+    expect(statSync(join(folder, name))).toMatchObject({ uid: 4711, gid: 4712 });
+  }
+});
+
 test('twenty who write at once lose nothing, and leave nothing behind', async () => {
   const all = await Promise.all(Array.from({ length: 20 }, (_, n) => addException(folder, wish({ owner: `${n}` }))));
   expect(new Set(readExceptions(folder).map(({ id }) => id))).toEqual(new Set(all.map(({ id }) => id)));
@@ -115,9 +142,9 @@ test('a lock that somebody left behind does not hold for ever', async () => {
 
 test('what the last look found is kept apart, for those that are still there', async () => {
   const { id } = await addException(folder, wish());
-  keepRechecks(folder, new Map([[id, { at: start, repaired: true, detail: 'all well' }]]));
-  keepRechecks(folder, new Map([['gone', { at: start, repaired: true, detail: '' }]]));
-  expect([...readRechecks(folder)]).toEqual([[id, { at: start, repaired: true, detail: 'all well' }]]);
+  keepRechecks(folder, new Map([[id, { at: start, repaired: true, helps: false, detail: 'all well' }]]));
+  keepRechecks(folder, new Map([['gone', { at: start, repaired: true, helps: false, detail: '' }]]));
+  expect([...readRechecks(folder)]).toEqual([[id, { at: start, repaired: true, helps: false, detail: 'all well' }]]);
   writeFileSync(join(folder, 'exceptions-checked.json'), 'nonsense');
   expect([...readRechecks(folder)]).toEqual([]);
 });
