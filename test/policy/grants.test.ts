@@ -137,7 +137,11 @@ describe('POL-03 POL-04 what is tried first, and what is enough where that fails
     const given = facts('dane-only', null);
     const at: HostFacts = { ...given, destination: { ...given.destination, nextHop: literal } };
     expect(withGrant(policy, at, exception)).toBe(policy);
-    expect(withGrant(policy, at, report)).toMatchObject({ kind: 'report', sni: null, enough: [{ kind: 'may', sni: null }] });
+    expect(withGrant(policy, at, report)).toMatchObject({
+      kind: 'report',
+      sni: null,
+      enough: [{ kind: 'may', sni: null }],
+    });
   });
 
   test('a resolver that does not validate is our own fault: no exception covers it, report-only does', () => {
