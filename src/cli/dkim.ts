@@ -61,7 +61,12 @@ export function dkimCommand({ openDesk }: DkimCommandParts): Command {
           const entries = await (name === 'check' ? desk.check(wanted) : desk.list(wanted));
           if (options.json) process.stdout.write(`${JSON.stringify(entries.map(jsonEntry), null, 2)}\n`);
           else process.stdout.write(entries.length === 0 ? 'There are no keys.\n' : print(entries));
-          return entries.some(({ wrong }) => wrong) || (entries.length === 0 && wanted !== null) ? 1 : 0;
+          const bare = desk.bare(wanted);
+          for (const each of bare) {
+            process.stderr.write(`dane-relay: ${each} has no keys yet: run "dane-relay dkim new ${each}"\n`);
+          }
+          const lacks = bare.length > 0 && (name === 'check' || wanted !== null);
+          return lacks || entries.some(({ wrong }) => wrong) ? 1 : 0;
         }),
       );
 

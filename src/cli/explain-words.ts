@@ -13,7 +13,11 @@ export function inWords(answer: FullExplanation, colour: boolean): string {
   const { file, line, text } = answer.rule;
   const lines = [
     row('rule', text, file !== null && `${file}${line === null ? '' : `:${line}`}`),
-    row('route', `${answer.domain}: ${WAY[answer.mx.kind]}`, answer.mx.dnssec && signed(answer.mx.dnssec)),
+    row(
+      'route',
+      `${answer.via === null ? '' : 'as mail for '}${answer.via ?? answer.domain}: ${WAY[answer.mx.kind]}`,
+      answer.mx.dnssec && signed(answer.mx.dnssec),
+    ),
     ...(answer.mx.expanded === null ? [] : [row('', `it is an alias of ${answer.mx.expanded}`)]),
     '',
     ...answer.lookups.map(({ type, name, answer: said, dnssec, extended }, index) =>

@@ -38,6 +38,8 @@ export interface Lookup {
 
 export interface Explanation {
   readonly domain: string;
+  /** The domain whose mail hosts get the mail, where a rule names another one; null otherwise. */
+  readonly via: string | null;
   /** The line of the configuration that ruled. */
   readonly rule: Ruling;
   readonly mx: MxFacts;
@@ -112,9 +114,11 @@ export async function explain(
   wish: TlsWish = 'default',
 ): Promise<Explanation> {
   const destination = forWish(lookups.destination(domain), wish);
-  const rule = destination.rule ?? NO_RULE;
+  const { rule = NO_RULE, nextHop } = destination;
+  const via = nextHop.kind === 'domain' && nextHop.domain !== domain ? nextHop.domain : null;
+  const subject = { domain, via, rule };
   const way = await findWay(destination, lookups);
-  if (way.kind === 'dead-end') return { domain, rule, mx: way.mx, sts: null, hosts: [], ...ending(way.trouble) };
+  if (way.kind === 'dead-end') return { ...subject, mx: way.mx, sts: null, hosts: [], ...ending(way.trouble) };
   const found = await lookups.findSts(destination);
   const sts = found && describeSts(found, Date.now());
 
@@ -127,7 +131,6 @@ export async function explain(
   );
 
   async function dialInTurn(plan: HostPlan, policy: Exclude<TlsPolicy, { kind: 'skip' }>) {
-    const { nextHop } = destination;
     let last: Awaited<ReturnType<Dial>> | null = null;
     for (const address of addressesOf(plan)) {
       last = dial && wanting(await dial({ nextHop, host: plan.host, address, port: nextHop.port, policy }));
@@ -145,13 +148,13 @@ export async function explain(
   const hosts = seen.map(({ plan, tried }) => describe(plan, tried && { ...tried.connection, chain: tried.chain }));
   const winner = seen.find(({ plan, tried }) => plan.policy.kind !== 'skip' && (tried === null || !tried.trouble));
   if (winner)
-    return { domain, rule, mx: way.mx, sts, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
+    return { ...subject, mx: way.mx, sts, hosts, ...success(winner.plan.policy, winner.tried?.connection ?? null) };
   const troubles = seen.flatMap(({ plan, tried }): Trouble[] => {
     if (plan.policy.kind === 'skip') return [plan.policy.trouble];
     return tried?.trouble ? [{ host: plan.host.name, ...tried.trouble }] : [];
   });
   const told = troubles.map((trouble) => heeding(SOMEBODY, destination, trouble));
-  return { domain, rule, mx: way.mx, sts, hosts, ...ending(mostTelling(told)) };
+  return { ...subject, mx: way.mx, sts, hosts, ...ending(mostTelling(told)) };
 }
 
 /** A sender who is no null sender. */

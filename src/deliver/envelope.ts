@@ -147,9 +147,8 @@ function pathOf(address: string): Path {
   return { kind: 'path', path: `<${local}@${domain}>`, utf8: !isAscii(local) };
 }
 
-const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\\u0080-\\u{10ffff}-]+";
 /** RFC 5321 asks for dots between atoms only; addresses like `a..b@` and `a.@` exist and cannot be misread. */
-const DOT_STRING = new RegExp(`^(?:${ATOM}|\\.)+$`, 'u');
+const DOT_STRING = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\u{10ffff}-]+$/u;
 const QUOTED_STRING = /^"(?:[ !#-[\]-~\u0080-\u{10ffff}]|\\[ -~])*"$/u;
 const DOMAIN = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9_])?$/;
 const LITERAL = /^\[[A-Za-z0-9.:-]{1,100}\]$/;

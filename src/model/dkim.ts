@@ -38,7 +38,9 @@ export type KeyChange =
 
 /** The keys as an operator handles them, while the relay runs or not. */
 export interface KeyDesk {
-  /** Without asking DNS. @param domain null for all */
+  /** Managed domains that have no keys at all. @param domain null for all */
+  readonly bare: (domain: string | null) => readonly string[];
+  /** Without asking DNS. Rejects with an `exitCode` of 2 for a domain that does not sign. @param domain null for all */
   readonly list: (domain: string | null) => Promise<readonly KeyEntry[]>;
   /** The same, with what DNS has. Changes nothing. */
   readonly check: (domain: string | null) => Promise<readonly KeyEntry[]>;

@@ -62,6 +62,9 @@ export function createKeyDesk({ sources, folder, resolve, clock }: KeyDeskOption
   };
 
   const all = async (domain: string | null, asks: boolean): Promise<readonly KeyEntry[]> => {
+    if (domain !== null && wanted(domain).length === 0) {
+      throw Object.assign(new Error(`the configuration has no line for ${domain} under "dkim"`), { exitCode: 2 });
+    }
     const entries: KeyEntry[] = [];
     for (const source of wanted(domain)) entries.push(...(await entriesOf(source, asks)));
     return entries;
@@ -140,6 +143,11 @@ export function createKeyDesk({ sources, folder, resolve, clock }: KeyDeskOption
   };
 
   return {
+    bare: (domain) =>
+      wanted(domain)
+        .filter((source) => source.managed && source.files.length === 0)
+        .map((source) => source.domain)
+        .filter((each) => pairsOf(each).every(({ state }) => state === 'retired')),
     list: (domain) => all(domain, false),
     check: (domain) => all(domain, true),
     make,
@@ -212,7 +220,8 @@ function judged(
         return tell(`${words}; it signs soon, or at once with "dane-relay dkim rotate"`, false);
       return tell(
         words === '' ? 'waits for its record in DNS' : `${words}; it does not sign before`,
-        published === 'other',
+        // Where others sign, new ones may take their time.
+        published === 'other' || (published === 'absent' && pairs.every(({ state }) => state !== 'active')),
       );
     case 'active': {
       if (published === 'unknown') return tell(words, true);

@@ -155,6 +155,7 @@ describe('what scripts get', () => {
       destinations: [
         { domain: 'no-tlsa.test', tls: 'dane-only' },
         { domain: 'routed.test', tls: 'dane', via: `[mx.dane-ee.test]:${lab.port}` },
+        { domain: 'elsewhere.test', tls: 'dane', via: 'dane-ee.test' },
       ],
     });
     expect(await explained('no-tlsa.test', '--connect')).toMatchObject({
@@ -164,8 +165,13 @@ describe('what scripts get', () => {
     });
     expect(await explained('routed.test', '--connect')).toMatchObject({
       mx: { kind: 'route', dnssec: null },
+      via: null,
       outcome: 'authenticated',
     });
+    expect(await explained('elsewhere.test')).toMatchObject({ domain: 'elsewhere.test', via: 'dane-ee.test' });
+    expect((await runCommand('explain', 'elsewhere.test', '--config', config)).stdout).toContain(
+      'route    as mail for dane-ee.test: by its MX records  signed',
+    );
     await writeConfig({});
   });
 

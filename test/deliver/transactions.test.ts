@@ -450,6 +450,7 @@ describe('EXT what the host can take', () => {
     'user',
     '',
     `${'x'.repeat(600)}@example.test`,
+    `${'x'.repeat(200)}(@example.test`,
   ])('EXT-04 INJ-02 %j cannot be said and is returned, the others go', async (address) => {
     const { said, story } = await run({ host: PLAIN, recipients: [address, 'user@example.test'] });
     expect(story).toBe('bounced 5.1.3 address-unsendable, delivered 2.0.0 remote-accepted');

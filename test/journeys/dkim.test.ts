@@ -151,7 +151,18 @@ test('DKIM-18 a bounce of the relay itself is signed for its own name', async ()
 test('DKIM-13 DKIM-16 the command line tells what is wrong and what to publish', async () => {
   const { relay } = scene;
   const list = await relay.command('dkim', 'list', '--json');
-  expect(list.status).toBe(0);
+  expect([list.status, list.stderr]).toEqual([
+    0,
+    'dane-relay: new.example has no keys yet: run "dane-relay dkim new new.example"\n',
+  ]);
+  expect(await relay.command('dkim', 'dns', 'new.example')).toMatchObject({
+    status: 1,
+    stdout: 'There are no keys.\n',
+  });
+  expect(await relay.command('dkim', 'check', 'other.example')).toMatchObject({
+    status: 2,
+    stderr: 'dane-relay: the configuration has no line for other.example under "dkim"\n',
+  });
   expect((await relay.command('check')).stdout).toContain(
     'nothing signs for new.example: "dane-relay dkim rotate new.example" is the next step',
   );

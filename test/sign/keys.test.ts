@@ -86,14 +86,18 @@ function done(change: KeyChange): KeyChange {
 describe('a pair of keys through its life', () => {
   test('DKIM-09 it signs once DNS shows both records, not before, and not the moment that they are seen', async () => {
     const { desk, publish, later, signsWith, dns, said } = await scene();
+    expect(desk.bare(null)).toEqual([DOMAIN]);
     expect(signsWith()).toEqual(['not-yet', 'example.nl has no keys yet: run "dane-relay dkim new example.nl"']);
     const made = done(await desk.make(DOMAIN));
+    expect(desk.bare(null)).toEqual([]);
     expect(made.entries.map(({ selector, algorithm }) => [selector, algorithm])).toEqual([
       ['20290101r', 'rsa-sha256'],
       ['20290101e', 'ed25519-sha256'],
     ]);
     await later(DAY);
     expect(signsWith()).toEqual(['not-yet', 'the first keys of example.nl wait for their records in DNS']);
+    // Nothing signs, and there is something to do.
+    expect((await desk.check(DOMAIN)).map(({ wrong }) => wrong)).toEqual([true, true]);
     publish({ entries: made.entries.slice(0, 1) });
     await later(DAY);
     await later(DAY);
@@ -344,6 +348,7 @@ describe('what may go wrong on the way', () => {
     publish({ entries: await desk.list(DOMAIN) });
     expect((await desk.check(DOMAIN)).map(({ wrong }) => wrong)).toEqual([false, false, false]);
     const next = done(await desk.rotate(DOMAIN));
+    expect((await desk.check(DOMAIN)).map(({ wrong }) => wrong)).toEqual([false, false, false, false, false]);
     publish(next);
     for (const name of [...dns.keys()]) dns.set(name, FAILED);
     const told = (await desk.check(DOMAIN)).map(({ state, wrong, note }) => [state, wrong, note]);
