@@ -37,6 +37,8 @@ export async function openExceptions(configFile?: string): Promise<ExceptionsDes
     remove: (id) => removeException(state, id),
     recheck: (exceptions) =>
       looking(async (lookups, dial) => {
+        const doubt = lookups.resolverDoubt();
+        if (doubt !== null) throw new Error(doubt);
         const found = new Map<string, Recheck>();
         for (const each of exceptions) found.set(each.id, await recheck(each, lookups, dial, Date.now()));
         keepRechecks(state, found);

@@ -81,13 +81,16 @@ export function createRechecker({ folder, lookups, dial, clock, log }: RecheckOp
   // A host may take minutes for each word, and a relay that stops does not wait for it.
   const stop = new Promise<null>((resolve) => stopped.signal.addEventListener('abort', () => resolve(null)));
   const round = async (): Promise<void> => {
+    // Nothing can be seen of a recipient by then; the next hour may be better.
+    const strict = lookups();
+    if (strict.resolverDoubt() !== null) return;
     const now = clock.now();
     const known = readRechecks(folder);
     for (const exception of readExceptions(folder)) {
       if (stopped.signal.aborted) return;
       const { id, scope, owner, until } = exception;
       if (!isLive(exception, now) || now - (known.get(id)?.at ?? Number.NEGATIVE_INFINITY) < DAY) continue;
-      const found = await Promise.race([recheck(exception, lookups(), dial, clock.now()), stop]);
+      const found = await Promise.race([recheck(exception, strict, dial, clock.now()), stop]);
       if (found === null) return;
       keepRechecks(folder, new Map([[id, found]]));
       const facts = { exception: id, [scope.kind]: scope.name, owner, until: new Date(until).toISOString() };

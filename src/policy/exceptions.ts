@@ -179,10 +179,10 @@ function readJson(path: string): unknown {
   return JSON.parse(readFileSync(path, 'utf8'));
 }
 
-/** Changes whenever the file is another one: each change puts a new file in place. */
+/** Changes whenever the file is another one, and when somebody else may read it: each change of either is a new ctime. */
 function stateOf(path: string): string {
   const found = statSync(path, { throwIfNoEntry: false, bigint: true });
-  return found === undefined ? 'none' : `${found.ino} ${found.mtimeNs} ${found.size}`;
+  return found === undefined ? 'none' : `${found.ino} ${found.ctimeNs} ${found.size}`;
 }
 
 /** Short enough to be typed, and without letters that look alike. */

@@ -130,7 +130,7 @@ test('POL-04 a host that says nothing keeps nobody from stopping, and nothing is
   expect(readRechecks(folder).size).toBe(0);
 });
 
-test('POL-04 the end of one that is needed is told ahead', async () => {
+test('POL-04 the end of one that is needed is told ahead, and nothing while the resolver cannot be believed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'recheck-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const { id: _, ...wish } = exception;
@@ -143,13 +143,12 @@ test('POL-04 the end of one that is needed is told ahead', async () => {
       void said.push(`${level} ${text.split(':')[0]}`);
   const log = { info: say('info'), warn: say('warn'), error: say('error') };
   const dial = dialTo({ dane: 'tlsa-mismatch' });
-  const { round } = createRechecker({
-    folder,
-    lookups: () => lookupsTo({ mx: 'found' }),
-    dial,
-    clock: systemClock,
-    log,
-  });
+  let doubt: string | null = 'it does not validate';
+  const lookups = () => ({ ...lookupsTo({ mx: 'found' }), resolverDoubt: () => doubt });
+  const { round } = createRechecker({ folder, lookups, dial, clock: systemClock, log });
+  await round();
+  expect(said).toEqual([]);
+  doubt = null;
   await round();
   await round();
   expect(said).toEqual(['warn an exception that is needed ends soon', 'info an exception is still needed']);

@@ -1,5 +1,6 @@
 /** The file of exceptions: what is put into it lasts, what cannot be read grants nothing, and two may write at once. */
 import {
+  chmodSync,
   chownSync,
   mkdtempSync,
   readdirSync,
@@ -121,6 +122,16 @@ test.runIf(process.getuid?.() === 0)('what root adds belongs to whoever owns the
   for (const name of ['exceptions.json', 'exceptions-checked.json']) {
     expect(statSync(join(folder, name))).toMatchObject({ uid: 4711, gid: 4712 });
   }
+});
+
+test('a file that the relay may not read is looked at again when it may', async () => {
+  writeFileSync(file(), 'nonsense');
+  const book = bookOf();
+  book.forDomain('a.nl');
+  expect(damage).toHaveLength(1);
+  chmodSync(file(), 0o640);
+  book.forDomain('a.nl');
+  expect(damage).toHaveLength(2);
 });
 
 test('twenty who write at once lose nothing, and leave nothing behind', async () => {

@@ -124,6 +124,14 @@ describe('POL-03 POL-04 what is tried first, and what is enough where that fails
     }
   });
 
+  test('POL-03 TLS that insecureMx: encrypt demands because of records is not demanded while failures are only reported', () => {
+    const given = facts('dane', found, { mx: { kind: 'mx', dnssec: 'insecure', expanded: null } });
+    const strict = decide('encrypt')(given);
+    expect(strict).toMatchObject({ kind: 'encrypt', code: 'mx-insecure' });
+    expect(withGrant(strict, given, report)).toMatchObject({ kind: 'report', strict, enough: [{ kind: 'may' }] });
+    expect(withGrant(strict, given, exception)).toBe(strict);
+  });
+
   test('what has nothing to do with DANE stops mail as ever', () => {
     const skips = ['mx-lookup-failed', 'address-lookup-failed', 'host-without-address', 'host-name-illegal'] as const;
     for (const code of [...skips, 'verify-literal', 'loop-to-self'] as const) {
