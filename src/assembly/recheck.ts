@@ -55,7 +55,10 @@ export function strictly({ kind, name }: Exception['scope'], lookups: Lookups): 
     ...lookups,
     destination: (domain) => {
       const found = { ...lookups.destination(domain), reportUntil: null, exception: null };
-      return kind === 'domain' ? found : { ...found, nextHop: { kind: 'host', host: name, port: found.nextHop.port } };
+      if (kind === 'domain') return found;
+      // The host takes mail for domains that have other rules than its own name.
+      const tls = found.tls === 'may' ? 'dane' : found.tls;
+      return { ...found, tls, nextHop: { kind: 'host', host: name, port: found.nextHop.port } };
     },
   };
 }

@@ -105,6 +105,18 @@ test.each<[string, Parameters<typeof dialTo>[0], Parameters<typeof lookupsTo>[0]
   });
 });
 
+test('POL-04 for a mail host DANE counts, also where the rule for its own name switches it off; for a domain that rule does', async () => {
+  const lookups = lookupsTo({ 'mx.example.nl': 'found' });
+  const waived: Lookups = {
+    ...lookups,
+    destination: (domain) => ({ ...lookups.destination(domain), tls: 'may' }),
+  };
+  const look = (scope: Exception['scope']) =>
+    recheck({ ...exception, scope }, waived, dialTo({ dane: 'tlsa-mismatch' }), NOW);
+  expect(await look({ kind: 'host', name: 'mx.example.nl' })).toMatchObject({ repaired: false, helps: true });
+  expect(await look({ kind: 'domain', name: 'example.nl' })).toMatchObject({ repaired: true, helps: false });
+});
+
 test('POL-04 a host that says nothing keeps nobody from stopping, and nothing is held against it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'recheck-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
