@@ -218,10 +218,20 @@ describe('STS-07 what holds', () => {
     expect(await find()).toBe('none 2');
   });
 
-  test('a clock that is put back takes nothing away', async () => {
+  test('a clock that is put back takes nothing away, and what it wrote down when it was ahead is put right', async () => {
     await find();
     world.now -= 300 * DAY;
     expect(await find()).toBe('enforce 1');
+    await eventually(() => storedIn(folder).usedAt === world.now);
+    expect(storedIn(folder).usedAt).toBe(world.now);
+    expect(world.fetches).toBe(1);
+    await sts.refresh();
+    expect(world.fetches).toBe(2);
+    Object.assign(world, { id: '2', host: gone });
+    await find();
+    world.now -= DAY;
+    world.host = served('testing');
+    expect(await find()).toBe('testing 2');
   });
 
   test('the parent domain, and any other, is never asked', async () => {
@@ -249,6 +259,19 @@ describe('what is kept', () => {
     await slow;
     await eventually(() => storedIn(folder).usedAt === world.now);
     expect(storedIn(folder).policy.id).toBe('2');
+  });
+
+  test('STS-07 a fetch that fails takes nothing from the policy that another process got meanwhile', async () => {
+    const { promise: slow, resolve: fail } = Promise.withResolvers<Fetched>();
+    world.host = slow;
+    const mine = find();
+    await eventually(() => world.fetches === 1);
+    world.now += 1000;
+    world.host = served('enforce');
+    expect(story(await startProcess().find(DOMAIN))).toBe('enforce 1');
+    fail(gone);
+    expect(await mine).toBe('enforce 1');
+    expect(storedIn(folder).policy.id).toBe('1');
   });
 
   test('another process sees a new policy when it meets the new version', async () => {
@@ -344,6 +367,10 @@ describe('STS-07 refreshed ahead of its end', () => {
     Object.assign(world, { id: 'fails', host: gone });
     world.now += 6.9 * DAY;
     expect(await find()).toBe('enforce 1');
+    Object.assign(world, { id: '2', host: served('testing') });
+    await sts.refresh();
+    expect(await find()).toBe('testing 2');
+    expect(world.fetches).toBe(3);
   });
 
   test('before half of a short time is over', async () => {
