@@ -210,6 +210,20 @@ describe('STS-07 the policy is fetched over HTTPS', () => {
     expect(await fetchFrom(port, { locate: async () => at('127.0.0.2', '127.0.0.1'), connectMs: 4000 })).toBe(POLICY);
   });
 
+  test('of many addresses only the first four are tried', async () => {
+    let tried = 0;
+    const port = await listening(
+      createTcpServer((socket) => {
+        tried++;
+        socket.destroy();
+      }),
+      '0.0.0.0',
+    );
+    const many = Array.from({ length: 50 }, (_, index) => `127.0.0.${index + 1}`);
+    expect(await fetchFrom(port, { locate: async () => at(...many) })).toMatch(/cannot be fetched/);
+    expect(tried).toBe(4);
+  });
+
   test('with who never comes to TLS, as behind a firewall that swallows, patience is over long before the whole time', async () => {
     const port = await listening(silent());
     // Not these tests' own time, nor that of anybody who waits for the mail.

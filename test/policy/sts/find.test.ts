@@ -2,7 +2,7 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { DnsAnswer } from '../../../src/model/dns.ts';
 import type { StsFindings } from '../../../src/model/sts.ts';
 import { createStsCache } from '../../../src/policy/sts/cache.ts';
@@ -259,6 +259,35 @@ describe('what is kept', () => {
     await slow;
     await eventually(() => storedIn(folder).usedAt === world.now);
     expect(storedIn(folder).policy.id).toBe('2');
+  });
+
+  test('STS-07 what another process has learned counts here a minute later, also where the record is gone by then', async () => {
+    world.id = null;
+    expect(await find()).toBe('none');
+    world.id = '1';
+    expect(story(await startProcess().find(DOMAIN))).toBe('enforce 1');
+    world.id = null;
+    const passed = performance.now() + 61_000;
+    const time = vi.spyOn(performance, 'now').mockImplementation(() => passed);
+    onTestFinished(() => time.mockRestore());
+    expect(await find()).toBe('enforce 1');
+  });
+
+  test('memory keeps the newest policies, up to some megabytes, and the same one counts once', async () => {
+    const cache = createStsCache({ folder, keeps: false, now: () => world.now, onTrouble: () => {} });
+    const write = (domain: string): Promise<void> =>
+      cache.write({
+        domain,
+        usedAt: 1,
+        failure: null,
+        policy: { id: '1', fetchedAt: 1, text: 'x'.repeat(60_000) },
+      });
+    const isKnown = async (domain: string): Promise<boolean> => (await cache.read(domain)) !== null;
+    await write('first.nl');
+    for (let at = 0; at < 500; at++) await write('again.nl');
+    expect(await isKnown('first.nl')).toBe(true);
+    for (let at = 0; at < 200; at++) await write(`d${at}.nl`);
+    expect([await isKnown('first.nl'), await isKnown('d199.nl')]).toEqual([false, true]);
   });
 
   test('STS-07 a fetch that fails takes nothing from the policy that another process got meanwhile', async () => {
