@@ -138,7 +138,7 @@ describe('through midnight', () => {
     expect(mail.at).toBeLessThanOrEqual(MIDNIGHT + 4 * HOUR + 5 * MINUTE);
     expect(mail.message).toMatchObject({
       client: TLS_REPORTER,
-      envelope: { sender: '', recipients: [{ address: 'tls@example.nl', notify: ['never'] }] },
+      envelope: { sender: '', recipients: [{ address: 'tls@example.nl', notify: ['never'] }], tls: 'optional' },
     });
     expect(mail.expiresAt - mail.at).toBe(24 * HOUR);
     const parsed = await parseMail(bytesOf(mail.message));
@@ -170,6 +170,52 @@ describe('through midnight', () => {
     first.reporters[0]?.sessionEnded(session());
     await first.reporters[0]?.close();
     expect(ledgerIn(first.dir).counts(DAY, 'example.nl')[0]?.successes).toBe(1);
+  });
+});
+
+describe('after a crash, or a stop in the middle', () => {
+  const records = ['v=TLSRPTv1; rua=https://a.nl/,https://b.nl/'];
+
+  test('RPT-15 who has accepted a report does not get it again', async () => {
+    const { reporters, posts, pass, told, dir } = await scene({ records });
+    reporters[0]?.sessionEnded(session());
+    await pass(HOUR + 5 * MINUTE);
+    const gone = ledgerIn(dir);
+    const [claim] = gone.claim(MIDNIGHT + 4 * HOUR, HOUR, 1);
+    if (!claim) throw new Error('nothing is due');
+    gone.heard(claim, { uri: 'https://a.nl/', state: 'accepted', explanation: 'accepted it' }, null);
+    await pass(6 * HOUR);
+    expect(posts).toEqual([]);
+    expect(told).toContain('info TLS report sent: https://a.nl/ has it');
+  });
+
+  test('RPT-15 who has lost his claim over a silent receiver asks nobody else', async () => {
+    const silent = Promise.withResolvers<string | null>();
+    onTestFinished(() => silent.resolve(null));
+    let asked = 0;
+    const { reporters, posts, pass, told } = await scene({
+      records,
+      posting: () => (asked++ === 0 ? silent.promise : null),
+    });
+    reporters[0]?.sessionEnded(session());
+    await pass(6 * HOUR);
+    const urls = ['https://a.nl/', 'https://a.nl/', 'https://b.nl/'];
+    expect(posts.map(({ url }) => url)).toEqual(urls);
+    silent.resolve(null);
+    await pass(HOUR);
+    expect(posts.map(({ url }) => url)).toEqual(urls);
+    expect(told.filter((line) => line.startsWith('end'))).toEqual(['end sent']);
+  });
+
+  test('what became of reports is forgotten after a week', async () => {
+    const { reporters, pass, dir, clock } = await scene({ records });
+    reporters[0]?.sessionEnded(session());
+    await pass(6 * HOUR);
+    const ledger = ledgerIn(dir);
+    expect(ledger.list()).toHaveLength(1);
+    clock.pass(9 * 24 * HOUR);
+    await pass(5 * MINUTE);
+    expect(ledger.list()).toEqual([]);
   });
 });
 
@@ -277,6 +323,10 @@ describe('who takes it', () => {
     failing.day.records = ['v=TLSRPTv1; rua=mailto:tls@example.nl'];
     await failing.pass(6 * HOUR);
     expect(failing.mails).toHaveLength(1);
+    // A day from the first attempt, however late this one comes.
+    const [mail] = failing.mails;
+    expect(mail?.expiresAt).toBeLessThanOrEqual(MIDNIGHT + 28 * HOUR + 5 * MINUTE);
+    expect((mail?.expiresAt ?? 0) - (mail?.at ?? 0)).toBeLessThan(24 * HOUR);
   });
 
   test('RPT-12 without a DKIM key nothing goes by mail: said once, and HTTPS goes on', async () => {
