@@ -63,7 +63,8 @@ interface World {
   readonly address: 'secure' | 'insecure';
   readonly tlsa: keyof typeof TLSA;
   readonly sts: keyof typeof STS;
-  readonly resolverTrusted: boolean;
+  /** `lost`: it stops to validate when the route is known. */
+  readonly resolver: 'trusted' | 'lost' | 'not trusted';
 }
 
 /** What the host can do and prove. */
@@ -132,12 +133,16 @@ async function mail(world: World, wishes: Wishes, host: Host): Promise<{ end: En
   const table = createDestinations({ rules: [rule], minimum, reportUntil: null, now: () => NOW, port: 25 });
   const exceptionFor = (scope: Wishes['exceptionOf']): Grant | null =>
     wishes.exceptionOf === scope ? EXCEPTIONS[wishes.exception] : null;
-  const resolverDoubt = () => (world.resolverTrusted ? null : 'it does not validate');
+  let isTrusted = world.resolver !== 'not trusted';
+  const resolverDoubt = () => (isTrusted ? null : 'it does not validate');
   let end: End = null;
   const stages: Stages = {
     destination: (domain) => ({ ...table(domain), exception: exceptionFor('domain') }),
     resolverDoubt,
-    route: async (nextHop) => routeOf(world, nextHop),
+    route: async (nextHop) => {
+      isTrusted = world.resolver === 'trusted';
+      return routeOf(world, nextHop);
+    },
     findSts: async (destination) => (policyDomainOf(destination) === null ? null : STS[world.sts]),
     locate: async (name) => ({
       kind: 'found',
@@ -216,7 +221,7 @@ const anyWorld: fc.Arbitrary<World> = fc.record({
   address: fc.constantFrom('secure', 'secure', 'insecure'),
   tlsa: keysOf(TLSA),
   sts: keysOf(STS),
-  resolverTrusted: fc.constantFrom(true, true, true, false),
+  resolver: fc.constantFrom('trusted', 'trusted', 'trusted', 'lost', 'not trusted'),
 });
 const anyWishes: fc.Arbitrary<Wishes> = fc.record({
   rule: fc.constantFrom(...RULES),
@@ -261,7 +266,7 @@ test('POL-03 POL-04 nothing weakens what DANE demands but what was granted, and 
     if (daneSpeaks(world, wishes)) expect(end.tls).toBe('strong');
     if (end.leniently && exception === 'pinned') expect(host.key).toBe('seen');
     if (granted) return;
-    if (!world.resolverTrusted) expect(isLiteral(world)).toBe(true);
+    if (world.resolver !== 'trusted') expect(isLiteral(world)).toBe(true);
     if (daneSpeaks(world, wishes)) expect(world.tlsa).not.toBe('not to be had');
     const mustMatch = world.tlsa === 'usable' && (world.mx !== 'insecure' || wishes.insecureMx === 'dane');
     if (daneSpeaks(world, wishes) && mustMatch) expect(host.matchesTlsa).toBe(true);
@@ -303,12 +308,22 @@ test('POL-03 POL-04 what is granted never keeps mail back that would have left, 
 test('POL-03 while failures are only reported, DANE keeps nothing back: what leaves without records leaves with any', async () => {
   await holds(async (world, wishes, host) => {
     const rule = wishes.rule === 'dane-only' ? 'dane' : wishes.rule;
-    const without = { ...world, tlsa: 'none', resolverTrusted: true } as const;
+    const without = { ...world, tlsa: 'none', resolver: 'trusted' } as const;
     const [bare, reported] = [
       await mail(without, { ...wishes, ...PLAIN, rule, message: 'default' }, host),
       await mail(world, { ...wishes, reportOnly: true, message: 'default' }, host),
     ];
     if (bare.end !== null) expect(reported.end).not.toBeNull();
+  });
+});
+
+test('POL-04 an exception for the mail host grants what one for the domain does', async () => {
+  await holds(async (world, wishes, host) => {
+    const [ofDomain, ofHost] = [
+      await mail(world, { ...wishes, exceptionOf: 'domain' }, host),
+      await mail(world, { ...wishes, exceptionOf: 'host' }, host),
+    ];
+    expect(ofHost).toEqual(ofDomain);
   });
 });
 
