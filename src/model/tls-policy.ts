@@ -191,7 +191,7 @@ export function forWish(destination: Destination, wish: TlsWish): Destination {
     case 'required':
       return { ...destination, wish, tls: tls === 'may' ? 'dane' : tls, reportUntil: null, exception: null };
     case 'optional': {
-      const waived = destination.minimum !== 'encrypt' && (tls === 'may' || tls === 'dane');
+      const waived = tls === 'may' || tls === 'dane';
       return waived ? { ...withoutDemands(destination), wish } : { ...destination, wish: 'overruled' };
     }
   }

@@ -49,7 +49,6 @@ export function createExceptionBook(folder: string, now: () => number, onDamage:
         byScope.set(key, [...(byScope.get(key) ?? []), exception]);
       }
     } catch (error) {
-      byScope = new Map();
       onDamage(messageOf(error));
     }
     return byScope;

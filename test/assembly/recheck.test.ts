@@ -7,7 +7,7 @@ import { createRechecker, recheck } from '../../src/assembly/recheck.ts';
 import type { Dial } from '../../src/cli/explain.ts';
 import type { Exception } from '../../src/model/exception.ts';
 import type { ReasonCode } from '../../src/model/reasons.ts';
-import type { MailHost } from '../../src/model/route.ts';
+import type { MailHost, NextHop } from '../../src/model/route.ts';
 import type { TlsaFindings, TlsPolicy } from '../../src/model/tls-policy.ts';
 import { asksForTlsa } from '../../src/policy/decide.ts';
 import { addException, readRechecks } from '../../src/policy/exceptions.ts';
@@ -116,6 +116,25 @@ test('POL-04 for a mail host DANE counts, also where the rule for its own name s
   expect(await look({ kind: 'host', name: 'mx.example.nl' })).toMatchObject({ repaired: false, helps: true });
   expect(await look({ kind: 'domain', name: 'example.nl' })).toMatchObject({ repaired: true, helps: false });
 });
+
+test('POL-04 while failures are only reported the look is as strict as it will be, and a mail host is asked for by its name', async () => {
+  const lookups = lookupsTo({ 'mx.example.nl': 'found' });
+  const asked: NextHop[] = [];
+  const reporting: Lookups = {
+    ...lookups,
+    destination: (domain) => ({ ...lookups.destination(domain), reportUntil: NOW + DAY }),
+    route: (nextHop) => {
+      asked.push(nextHop);
+      return lookups.route(nextHop);
+    },
+  };
+  const scope = { kind: 'host', name: 'mx.example.nl' } as const;
+  const dial = dialTo({ dane: 'tlsa-mismatch' });
+  expect(await recheck({ ...exception, scope }, reporting, dial, NOW)).toMatchObject({ repaired: false, helps: true });
+  expect(asked).toEqual([HOP, HOP]);
+});
+
+const HOP: NextHop = { kind: 'host', host: 'mx.example.nl', port: 25 };
 
 test('POL-04 a host that says nothing keeps nobody from stopping, and nothing is held against it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'recheck-'));
