@@ -230,6 +230,12 @@ describe('whose mail it is', () => {
       { maySend: (domain) => domain !== 'example.nl' },
       'its client may not send for example.nl, the domain in From',
     ],
+    [
+      'a domain below that its client may not use, though it may use the one that signs',
+      'From: a@sub.example.nl',
+      { ...wildcard, maySend: (domain) => domain === 'example.nl' },
+      'its client may not send for sub.example.nl, the domain in From',
+    ],
   ])('DKIM-05 %s', async (_, header, change, end) => {
     const result = await sign(utf8(`${header}\r\nSubject: x\r\n\r\nHello.\r\n`), change);
     if (end === 'signed') expect(result.kind).toBe('signed');

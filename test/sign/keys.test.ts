@@ -99,6 +99,7 @@ describe('a pair of keys through its life', () => {
     // Nothing signs, and there is something to do.
     expect((await desk.check(DOMAIN)).map(({ wrong }) => wrong)).toEqual([true, true]);
     publish({ entries: made.entries.slice(0, 1) });
+    expect(await desk.rotate(DOMAIN)).toMatchObject({ done: false });
     await later(DAY);
     await later(DAY);
     expect(signsWith()[0]).toBe('not-yet');
@@ -166,6 +167,10 @@ describe('a pair of keys through its life', () => {
     expect(ring.keysOf(DOMAIN)).toMatchObject({ kind: 'unusable', code: 'dkim-key-unpublished' });
     // Not being told is no news.
     for (const { name } of second.entries) dns.set(name, FAILED);
+    await later(1);
+    expect(ring.keysOf(DOMAIN)).toMatchObject({ kind: 'unusable', code: 'dkim-key-unpublished' });
+    // Nor is half of it.
+    publish({ entries: second.entries.slice(0, 1) });
     await later(1);
     expect(ring.keysOf(DOMAIN)).toMatchObject({ kind: 'unusable', code: 'dkim-key-unpublished' });
     publish(second);
@@ -279,6 +284,9 @@ describe('what may go wrong on the way', () => {
         why: 'these keys sign, because DNS does not show the newer ones: put the records of those back',
       });
     }
+    // Nor where who ends them saw something else before.
+    const old = readPairs(folder).find(({ state }) => state === 'old');
+    expect(old && endPair(folder, old)).toBe(false);
     expect(states()).toEqual(['20290101 old', '20290102 active']);
     expect(existsSync(join(folder, DOMAIN, '20290101e.pem'))).toBe(true);
     await later(1);
