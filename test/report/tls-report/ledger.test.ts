@@ -77,7 +77,8 @@ describe('a stranger cannot make it grow', () => {
     const before = ledgerIn(dir);
     before.add([tallied()]);
     const full = ledgerIn(dir, { octets: 1 });
-    expect(full.add([tallied(), tallied({ domain: 'new.nl' }), tallied({ code: 'tlsa-expired' })])).toBe(1);
+    const strange = [tallied({ domain: 'new.nl' }), tallied({ host: 'mx2.example.nl' })];
+    expect(full.add([tallied(), ...strange, tallied({ code: 'tlsa-expired' })])).toBe(2);
     expect(told(full)).toBe('tlsa mx.example.nl 2+1 1×certificate-expired@');
   });
 });

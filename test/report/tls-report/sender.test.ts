@@ -1,9 +1,12 @@
 /** Through midnight with a clock of our own: counted, sent once, tried again, given up. */
+import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
+import Database from 'better-sqlite3';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { DnsAnswer, RecordData, RecordType, Resolve } from '../../../src/model/dns.ts';
 import type { Logger } from '../../../src/model/events.ts';
 import { type NewMessage, TLS_REPORTER } from '../../../src/model/message.ts';
+import { LEDGER_FILE } from '../../../src/report/tls-report/ledger.ts';
 import { openLedger } from '../../../src/report/tls-report/ledger-thread.ts';
 import { createTlsReporter, type TlsReporter } from '../../../src/report/tls-report/reporter.ts';
 import { type VirtualClock, virtualClock } from '../../queue/good-day.ts';
@@ -171,6 +174,24 @@ describe('through midnight', () => {
     await first.reporters[0]?.close();
     expect(ledgerIn(first.dir).counts(DAY, 'example.nl')[0]?.successes).toBe(1);
   });
+});
+
+test('RPT-05 counts that cannot be written are kept until they can, which is said once', async () => {
+  const { reporters, pass, told, dir } = await scene();
+  const damage = new Database(join(dir, LEDGER_FILE));
+  damage.exec('DROP TABLE policy');
+  damage.close();
+  for (let at = 0; at < 3; at++) {
+    reporters[0]?.sessionEnded(session());
+    await pass(5 * MINUTE);
+  }
+  expect(told.filter((line) => line.startsWith('error')).sort()).toEqual([
+    'error TLS reports cannot be sent; this is tried again and again',
+    'error counts for TLS reports cannot be written; this is tried again and again',
+  ]);
+  const ledger = ledgerIn(dir);
+  await pass(5 * MINUTE);
+  expect(ledger.counts(DAY, 'example.nl')[0]?.successes).toBe(3);
 });
 
 describe('after a crash, or a stop in the middle', () => {
