@@ -31,7 +31,8 @@ export function authorOf(fields: readonly Field[]): Author {
 
 /**
  * The addresses in the value of an address field (RFC 5322 §3.4), without comments and white space; null when it is
- * not written as one. Quoted strings lose their content, which can hold nothing that matters here.
+ * not written as one. Quoted strings lose their content, which can hold nothing that matters here. A name with a comma and
+ * without quotes, as old applications write it (`Jansen, Piet <piet@example.nl>`), is taken for a name.
  */
 function addressesIn(text: string): readonly string[] | null {
   const addresses: string[] = [];
@@ -40,13 +41,21 @@ function addressesIn(text: string): readonly string[] | null {
   let angle: string | null = null;
   let comments = 0;
   let quoted = false;
+  /** Words before a comma, without an address: they have to be part of the name of the next one. */
+  let words = false;
   /** Ends one mailbox. @returns false when it is none */
-  const end = (): boolean => {
+  const end = (by: string): boolean => {
+    const isNamed = angle !== null;
     const address = angle ?? plain;
-    const nothing = angle === null && plain === '';
     angle = null;
     plain = '';
-    if (nothing) return true;
+    if (!isNamed && address === '') return !words || by === ',';
+    if (!isNamed && by === ',' && !address.includes('@')) {
+      words = true;
+      return true;
+    }
+    if (words && !isNamed) return false;
+    words = false;
     const mailbox = withoutRoute(address);
     const valid = /^[^@\s]+@[^@\s]+$/u.test(mailbox);
     if (valid) addresses.push(mailbox);
@@ -77,7 +86,7 @@ function addressesIn(text: string): readonly string[] | null {
       if (angle !== null) return null;
       inAngle = '';
     } else if (character === ',' || character === ';') {
-      if (!end()) return null;
+      if (!end(character)) return null;
     } else if (character === ':') {
       // The name of a group; its members follow.
       if (angle !== null) return null;
@@ -87,7 +96,7 @@ function addressesIn(text: string): readonly string[] | null {
       plain += character;
     }
   }
-  if (quoted || comments > 0 || inAngle !== null || !end()) return null;
+  if (quoted || comments > 0 || inAngle !== null || !end('')) return null;
   return addresses;
 }
 
