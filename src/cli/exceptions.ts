@@ -2,8 +2,8 @@
  * `exceptions`: what the operator grants to recipients whose DANE is broken, with somebody who answers for it and an
  * end. A running relay goes by a change from the next attempt on.
  *
- * Exit status: 0 done, 1 no such exception, or (check) one is needed still or does not help, 2 wrong usage, 3 the state folder cannot be
- * used or no host could be reached.
+ * Exit status: 0 done, 1 no such exception, or (check) one is needed still or does not help, 2 wrong usage, 3 the state
+ * folder cannot be used or no host could be reached.
  */
 import { Command, InvalidArgumentError } from 'commander';
 import { EXCEPTION_DAYS, type Exception, type Recheck } from '../model/exception.ts';

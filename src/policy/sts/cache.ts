@@ -31,8 +31,8 @@ export interface StsCache {
   readonly read: (domain: string, from?: 'disk') => Promise<StsEntry | null>;
   /** Remembers in any case; resolves when it is on disk, or cannot be put there. Never rejects. */
   readonly write: (entry: StsEntry) => Promise<void>;
-  /** Every entry on disk, one after the other. */
-  readonly all: () => AsyncIterable<StsEntry>;
+  /** Every entry on disk, one after the other; several may take from it. */
+  readonly all: () => AsyncIterableIterator<StsEntry>;
   /** Drops what nobody has used since `before`, and the oldest of too many. Never rejects. */
   readonly sweep: (before: number) => Promise<void>;
 }

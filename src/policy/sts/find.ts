@@ -52,6 +52,8 @@ const DAY = 24 * 60 * MINUTE;
 const BACK_OFF = 5 * MINUTE;
 /** RFC 8461 §10.2 suggests to refresh once a day. */
 const REFRESHED_AFTER = DAY;
+/** At the same time: a policy host that never answers keeps one of these places, and not all others waiting. */
+const REFRESHED_AT_ONCE = 8;
 /** How long a domain to which no mail goes is refreshed, and how long it is kept. */
 const IN_USE = 30 * DAY;
 const KEPT = 400 * DAY;
@@ -138,7 +140,11 @@ export function createSts({ resolve, fetchPolicy, cache, now, log }: StsOptions)
   return {
     find,
     refresh: async () => {
-      for await (const entry of cache.all()) await refreshOne(entry);
+      const entries = cache.all();
+      const place = async (): Promise<void> => {
+        for await (const entry of entries) await refreshOne(entry);
+      };
+      await Promise.all(Array.from({ length: REFRESHED_AT_ONCE }, place));
       await cache.sweep(now() - KEPT);
     },
   };

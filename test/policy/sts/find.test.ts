@@ -402,6 +402,22 @@ describe('STS-07 refreshed ahead of its end', () => {
     expect(world.fetches).toBe(3);
   });
 
+  test('eight at a time, each of them once: a silent policy host does not keep all others waiting', async () => {
+    const domains = Array.from({ length: 20 }, (_, at) => `d${at}.nl`);
+    for (const domain of domains) await find(domain);
+    world.now += 25 * HOUR;
+    const { promise, resolve } = Promise.withResolvers<Fetched>();
+    world.host = promise;
+    const pass = sts.refresh();
+    await eventually(() => world.fetches >= 28);
+    await new Promise((done) => setTimeout(done, 50));
+    expect(world.fetches).toBe(28);
+    world.host = served('enforce');
+    resolve(gone);
+    await pass;
+    expect(world.fetches).toBe(40);
+  });
+
   test('before half of a short time is over', async () => {
     world.host = served('enforce', 3600);
     await find();
