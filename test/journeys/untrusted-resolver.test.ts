@@ -35,7 +35,7 @@ afterAll(async () => {
   await forgetful?.close();
 });
 
-test('POL-07 DNS-17 DNS-15 a resolver that does not validate: said at start, mail waits, and only what needs no DANE leaves', async () => {
+test('POL-07 POL-04 DNS-17 DNS-15 a resolver that does not validate: said at start, mail waits, and only what needs no DANE leaves', async () => {
   const { lab } = journey;
   const relay = await journey.relay({
     resolver: { ...lab.resolver, address: `127.0.0.1:${forgetful.server.port}` },
@@ -49,6 +49,20 @@ test('POL-07 DNS-17 DNS-15 a resolver that does not validate: said at start, mai
   await relay.mail('exempt.test');
   expect(told(await relay.attempt('exempt.test'))).toMatch(/^delivered encrypted-opportunistic/);
   expect(arrived(lab, 'exempt.test')).toHaveLength(1);
+
+  // What cannot be seen of a recipient is no reason to let it off, and nothing that can be told of it.
+  const until = new Date(Date.now() + 10 * 86_400_000).toISOString().slice(0, 10);
+  const words = ['--owner', 'Jan of ICT', '--reason', 'key renewed', '--until', until];
+  expect((await relay.running.command('exceptions', 'add', 'good.test', ...words)).status).toBe(0);
+  await relay.running.command('queue', 'retry', '--domain', 'good.test');
+  expect(told(await relay.attempt('good.test', 2))).toBe('deferred 4.4.3 resolver-untrusted');
+  expect(lab.contacts('mx.good.test')).toEqual([]);
+  expect(await relay.running.command('exceptions', 'check')).toMatchObject({
+    status: 3,
+    stdout: '',
+    stderr: expect.stringMatching(/^dane-relay: .*does not validate/),
+  });
+  expect((await relay.running.command('exceptions', 'list')).stdout).toContain('not checked yet');
 });
 
 test('DNS-17 a resolver that stops validating under way: the next message waits already, is told, and leaves when it does again', async () => {
