@@ -5,18 +5,26 @@
 import { type Details, GENERAL_NAME, type GeneralName, type NameConstraints } from './details.ts';
 import { dnsNamesOf } from './names.ts';
 
-/** Comparisons for one pair of certificates. OpenSSL stops at 1,048,576. */
-const COMPARISONS_AT_MOST = 100_000;
+/** Comparisons in one search. OpenSSL stops at 1,048,576 for each pair of certificates, and a chain has many pairs. */
+const COMPARISONS_AT_MOST = 200_000;
 
 /**
- * Whether the names in a certificate obey the constraints of a CA above it.
+ * Whether the names in a certificate obey the constraints of a CA above it. Where that would cost too much it is a no.
  *
  * @param isLeaf only there the common name may serve as a host name, and is then constrained like one
+ * @param work   counts what the whole search has cost so far
  */
-export function obeys(names: Details, constraints: NameConstraints, isLeaf: boolean): boolean {
+export function obeys(
+  names: Details,
+  constraints: NameConstraints,
+  isLeaf: boolean,
+  work: { comparisons: number },
+): boolean {
   const all = namesOf(names, isLeaf);
   const { permitted, excluded } = constraints;
-  if (all.length * (permitted.length + excluded.length) > COMPARISONS_AT_MOST) return false;
+  const comparisons = all.length * (permitted.length + excluded.length);
+  if (work.comparisons + comparisons > COMPARISONS_AT_MOST) return false;
+  work.comparisons += comparisons;
   return all.every((name) => {
     const allowed = permitted.filter(({ type }) => type === name.type);
     const forbidden = excluded.filter(({ type }) => type === name.type);

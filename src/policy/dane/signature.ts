@@ -23,6 +23,12 @@ function isAffordable({ asymmetricKeyDetails }: KeyObject): boolean {
   return modulusLength <= 16_384 && publicExponent < 2n ** 64n;
 }
 
+/** What one verification with a key costs, next to one of 4096 bits: arithmetic grows with the square of the length. */
+export function priceOf(spki: Buffer): number {
+  const bits = readPublicKey(spki)?.asymmetricKeyDetails?.modulusLength ?? 0;
+  return Math.max(1, Math.ceil((bits / 4096) ** 2));
+}
+
 /**
  * The key in exactly one SubjectPublicKeyInfo; null when its algorithm is not supported or it is malformed. Reading a
  * key costs as much as verifying with it, so the same octets are read once.

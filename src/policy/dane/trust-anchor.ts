@@ -16,7 +16,7 @@ import type { TlsaRecord } from '../../model/tls-policy.ts';
 import { type Certificate, createPicker, readCertificate } from './certificate.ts';
 import { type Details, KEY_USAGE, readDetails } from './details.ts';
 import { obeys } from './name-constraints.ts';
-import { isSignedBy, isStrongKey, weakDigest } from './signature.ts';
+import { isSignedBy, isStrongKey, priceOf, weakDigest } from './signature.ts';
 
 /** What is wrong with a way. */
 export interface Fault {
@@ -34,8 +34,11 @@ export type AnchorSearch =
 
 /** How much was done, for the tests of the bounds. */
 export interface Work {
+  /** By what they cost: one with a key of common size is 1. */
   signatures: number;
   links: number;
+  /** Of a name with a name constraint. */
+  comparisons: number;
 }
 
 const SIGNATURES_AT_MOST = 200;
@@ -58,7 +61,7 @@ export function findAnchor(
   chain: readonly [Certificate, ...Certificate[]],
   records: readonly TlsaRecord[],
   at: number,
-  work: Work = { signatures: 0, links: 0 },
+  work: Work = { signatures: 0, links: 0, comparisons: 0 },
 ): AnchorSearch {
   const anchors = records.filter(({ usage }) => usage === 2);
   if (anchors.length === 0) return { kind: 'none' };
@@ -156,9 +159,13 @@ class Node {
   readonly certificate: Certificate;
   readonly details: Details;
   readonly selfIssued: boolean;
+  readonly #work: Work;
+  /** By the CA whose constraints they are: many ways may lead over the same two certificates. */
+  readonly #obeyed = new Map<Node, boolean>();
 
-  constructor(certificate: Certificate) {
+  constructor(certificate: Certificate, work: Work) {
     this.certificate = certificate;
+    this.#work = work;
     this.details = readDetails(certificate);
     this.selfIssued = this.details.subject.id === this.details.issuer.id;
   }
@@ -174,6 +181,17 @@ class Node {
     if (serial && !serial.equals(certificate.serial)) return false;
     return issuer === null || issuer === details.issuer.id;
   }
+
+  /** Whether the names of this one obey the constraints of a CA above it. */
+  obeys(above: Node, isLeaf: boolean): boolean {
+    const { nameConstraints } = above.details;
+    if (nameConstraints === null) return true;
+    const known = this.#obeyed.get(above);
+    if (known !== undefined) return known;
+    const answer = obeys(this.details, nameConstraints, isLeaf, this.#work);
+    this.#obeyed.set(above, answer);
+    return answer;
+  }
 }
 
 /** The certificates at hand above the leaf, each once, with the answers about them that cost something. */
@@ -186,7 +204,7 @@ class Pool {
   readonly #picked = new Map<Node, TlsaRecord | undefined>();
 
   constructor([leaf, ...others]: readonly [Certificate, ...Certificate[]], anchors: readonly TlsaRecord[], work: Work) {
-    this.leaf = new Node(leaf);
+    this.leaf = new Node(leaf, work);
     this.#work = work;
     this.#pick = createPicker(anchors);
     const inDns = anchors.filter(({ selector, matching }) => selector === 0 && matching === 0);
@@ -196,7 +214,7 @@ class Pool {
       const octets = certificate.raw.toString('latin1');
       if (seen.has(octets)) continue;
       seen.add(octets);
-      const node = new Node(certificate);
+      const node = new Node(certificate, work);
       const { id } = node.details.subject;
       const namesakes = this.#bySubject.get(id);
       if (namesakes) namesakes.push(node);
@@ -247,8 +265,9 @@ class Pool {
     const key = spki.toString('latin1');
     const before = known.get(key);
     if (before !== undefined) return before;
-    if (this.#work.signatures >= SIGNATURES_AT_MOST) return false;
-    this.#work.signatures++;
+    const price = priceOf(spki);
+    if (this.#work.signatures + price > SIGNATURES_AT_MOST) return false;
+    this.#work.signatures += price;
     const answer = isSignedBy(subject.certificate, spki);
     known.set(key, answer);
     return answer;
@@ -318,7 +337,7 @@ function faultsOfCa({ top, below, depth, length }: Way, at: number, isCa: boolea
     ),
     ...untrusted(pathLength !== null && length > pathLength, `${where} allows fewer certificates below it`),
     ...untrusted(
-      nameConstraints && !everyBelow(below, (node, isLeaf) => obeys(node.details, nameConstraints, isLeaf)),
+      nameConstraints && !everyBelow(below, (node, isLeaf) => node.obeys(top, isLeaf)),
       `${where} may not issue for the names below it`,
     ),
   ];

@@ -4,15 +4,32 @@ import { describe, expect, test } from 'vitest';
 import { readCertificate } from '../../../src/policy/dane/certificate.ts';
 import { readDetails } from '../../../src/policy/dane/details.ts';
 import { judgeChain } from '../../../src/policy/dane/match.ts';
+import { priceOf } from '../../../src/policy/dane/signature.ts';
 import type { Work } from '../../../src/policy/dane/trust-anchor.ts';
 import { HOST, judge, rdata, type Scene } from './judge.ts';
-import { alternativeNames, type Certificate, ca, keys, leaf, make, NOW, name, tlsa } from './pki.ts';
+import {
+  alternativeNames,
+  basicConstraints,
+  type Certificate,
+  ca,
+  integer,
+  keys,
+  leaf,
+  make,
+  NOW,
+  name,
+  nameConstraints,
+  oid,
+  sequence,
+  tlsa,
+  tlv,
+} from './pki.ts';
 
 const root = ca('Root', null);
 
-/** Judges and tells the work; the limits of the search are 200 signatures and 50,000 links. */
+/** Judges and tells the work; the limits of the search are 200 signatures, 50,000 links and 200,000 names compared. */
 function worked(scene: Scene): { readonly verdict: string; readonly work: Work } {
-  const work: Work = { signatures: 0, links: 0 };
+  const work: Work = { signatures: 0, links: 0, comparisons: 0 };
   return { verdict: judge({ ...scene, work }), work };
 }
 
@@ -103,6 +120,77 @@ describe('TA-18 hundreds of certificates that sign each other', () => {
     const many = Array.from({ length: 2000 }, (_, index) => `dns:${index}.example.org`);
     const sentNames = leaf(HOST, root, { extensions: [alternativeNames(`dns:${HOST}`, ...many)] });
     expect(judge({ chain: [sentNames, root], records: [tlsa('2 0 1', root)] })).toBe('dane-ta 1');
+  });
+});
+
+describe('TA-15 TA-18 every CA of a chain constrains the hundreds of names of all below it', () => {
+  /** A chain in which every certificate has `names` names, and every CA excludes as many others. */
+  function constrained(steps: number, names: number): Certificate[] {
+    const own = Array.from({ length: names }, (_, index) => `dns:${index}.example.nl`);
+    const others = nameConstraints(
+      [],
+      Array.from({ length: names }, (_, index) => `dns:${index}.example.org`),
+    );
+    const chain = [root];
+    for (let step = 0; step < steps; step++) {
+      const extensions = [basicConstraints(true), alternativeNames(...own), others];
+      chain.unshift(ca(`Constraining ${step}`, chain[0] ?? root, { keys: keys(`step ${step % 5}`), extensions }));
+    }
+    const sent = leaf(HOST, chain[0] ?? root, { extensions: [alternativeNames(`dns:${HOST}`, ...own)] });
+    return [sent, ...chain];
+  }
+
+  test('as many as a handshake can bring are refused before all are compared', () => {
+    const { verdict, work } = worked({ chain: constrained(20, 250), records: [tlsa('2 0 1', root)] });
+    expect(verdict).toBe('tlsa-not-trusted');
+    expect(work.comparisons).toBeLessThanOrEqual(200_000);
+  });
+
+  test('each pair is compared once, however many ways lead over it', () => {
+    const [sent, first, second] = constrained(2, 20);
+    if (!sent || !first || !second) throw new Error('the chain is too short');
+    // The same CA again and again, by issuers that lead nowhere: each is another way over the pairs below.
+    const again = Array.from({ length: 20 }, (_, index) =>
+      ca('Constraining 0', ca(`Nobody ${index}`, null), { keys: keys('step 0') }),
+    );
+    const { verdict, work } = worked({ chain: [sent, first, ...again, second], records: [tlsa('2 0 1', root)] });
+    expect(verdict).toBe('tlsa-mismatch');
+    expect(work.comparisons).toBeLessThanOrEqual(3 * 23 * 20);
+  });
+
+  test('what real CAs have is no matter', () => {
+    expect(worked({ chain: constrained(3, 100), records: [tlsa('2 0 1', root)] }).verdict).toBe('dane-ta 4');
+  });
+});
+
+describe('TA-18 keys that make a signature dear', () => {
+  test('count for more than one', () => {
+    const modulus = (bits: number): Buffer => Buffer.alloc(bits / 8, 0xff);
+    const key = (bits: number): Buffer =>
+      sequence(
+        sequence(oid('1.2.840.113549.1.1.1'), Buffer.from('0500', 'hex')),
+        tlv(0x03, Buffer.alloc(1), sequence(tlv(0x02, Buffer.alloc(1), modulus(bits)), integer(65_537))),
+      );
+    expect([2048, 3072, 4096, 8192, 16_384].map((bits) => priceOf(key(bits)))).toEqual([1, 1, 1, 4, 16]);
+    expect(priceOf(keys('any').spki)).toBe(1);
+  });
+
+  test('are not tried two hundred times', () => {
+    const issuer = { ...root, keys: keys('shared'), subjectName: name('Shared') };
+    const bare = leaf(HOST, issuer, { extensions: [alternativeNames(`dns:${HOST}`)] });
+    const fakes = Array.from({ length: 60 }, (_, index) => {
+      const modulus = Buffer.alloc(2048, 0xff);
+      modulus.writeUInt32BE(index, 1000);
+      const spki = sequence(
+        sequence(oid('1.2.840.113549.1.1.1'), Buffer.from('0500', 'hex')),
+        tlv(0x03, Buffer.alloc(1), sequence(tlv(0x02, Buffer.alloc(1), modulus), integer(65_537))),
+      );
+      return make({ subject: name('Shared'), keys: keys('fake'), issuer: root, spki });
+    });
+    const { verdict, work } = worked({ chain: [bare, ...fakes, root], records: [tlsa('2 0 1', root)] });
+    expect(verdict).toBe('tlsa-not-trusted');
+    // Sixteen for each of the twelve that fit, and nothing for the rest.
+    expect(work.signatures).toBe(192);
   });
 });
 
