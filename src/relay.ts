@@ -67,6 +67,8 @@ export interface Stages extends Lookups {
 
 /** Addresses dialled in one attempt, over all hosts. RFC 5321 §5.1 asks for two at least. */
 const VISITS_AT_MOST = 8;
+/** Of them, those to each host at least; dead addresses of the first must not use up what the next ones need. */
+const VISITS_PER_HOST = 2;
 
 /** Resolves to exactly one outcome per recipient. Rejects only for bugs, never for a remote fault. */
 export async function attempt(batch: Batch, stages: Stages): Promise<readonly Outcome[]> {
@@ -95,6 +97,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
   };
   let parcel: Parcel | null = null;
   let visits = 0;
+  const perHost = Math.max(VISITS_PER_HOST, Math.floor(VISITS_AT_MOST / way.hosts.length));
   for (const host of way.hosts) {
     if (visits >= VISITS_AT_MOST) break;
     const plan = await planHost(destination, way.mx, host, sts, stages);
@@ -104,7 +107,7 @@ export async function attempt(batch: Batch, stages: Stages): Promise<readonly Ou
       note(heeding(batch.envelope.sender, destination, policy.trouble), factsOf(plan, null));
       continue;
     }
-    for (const address of addressesOf(plan)) {
+    for (const address of addressesOf(plan).slice(0, perHost)) {
       if (visits++ >= VISITS_AT_MOST) break;
       const { nextHop } = destination;
       parcel ??= await packed(batch, stages);

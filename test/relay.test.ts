@@ -256,6 +256,25 @@ describe('one attempt, host by host', () => {
     expect(story.match(/dial/g)).toHaveLength(8);
     expect(story).toMatch(/deferred 4\.4\.1 connect-failed$/);
   });
+
+  test('PREF-05 a host with nothing but dead addresses does not stand before the next', async () => {
+    const addresses = Array.from({ length: 9 }, (_, at) => `192.0.2.${at + 1}`) as [string, ...string[]];
+    const location: Day['location'] = { mx1: { kind: 'found', addresses, dnssec: 'secure', bases: ['mx1'] } };
+    const story = await journey({ location, visits: { mx1: refused } });
+    expect(story.match(/dial mx1/g)).toHaveLength(4);
+    expect(story).toMatch(/dial mx2 192\.0\.2\.1 → delivered/);
+  });
+
+  test('PREF-05 the only host is tried at eight of its addresses', async () => {
+    const addresses = Array.from({ length: 9 }, (_, at) => `192.0.2.${at + 1}`) as [string, ...string[]];
+    const location: Day['location'] = { mx1: { kind: 'found', addresses, dnssec: 'secure', bases: ['mx1'] } };
+    const story = await journey({
+      route: { kind: 'hosts', mx, hosts: [host('mx1', 10)] },
+      location,
+      visits: { mx1: refused },
+    });
+    expect(story.match(/dial mx1/g)).toHaveLength(8);
+  });
 });
 
 describe('a message that demands TLS on the whole way', () => {

@@ -11,7 +11,7 @@ import { machineHasIpv6 } from './ipv6.ts';
 
 export interface LocatorOptions {
   readonly resolve: Resolve;
-  /** Whether to connect over IPv6, and then before IPv4; by default as the machine can. */
+  /** Whether to connect over IPv6 too, in turn with IPv4 and before it; by default as the machine can. */
   readonly ipv6?: boolean;
 }
 
@@ -85,6 +85,12 @@ function nowhere({ a, aaaa }: Families): Location {
   return { kind: 'absent', dnssec: secure ? 'secure' : 'insecure' };
 }
 
+/** One of each in turn, however many there are: where one family leads nowhere, the second try is of the other. */
+function inTurn(some: readonly string[], others: readonly string[]): readonly string[] {
+  const turns = Array.from({ length: Math.max(some.length, others.length) }, (_, at) => [some[at], others[at]]);
+  return turns.flat().filter((address) => address !== undefined);
+}
+
 function located(
   found: readonly Found[],
   ipv6: boolean,
@@ -94,7 +100,7 @@ function located(
   const all = [...new Set(found.flatMap(({ records }) => records))];
   const v6 = all.filter((address) => address.includes(':'));
   const v4 = all.filter((address) => !address.includes(':'));
-  const [first, ...rest] = ipv6 ? [...v6, ...v4] : v4.length > 0 ? v4 : v6;
+  const [first, ...rest] = ipv6 ? inTurn(v6, v4) : v4.length > 0 ? v4 : v6;
   if (first === undefined) return { kind: 'absent', dnssec };
   return { kind: 'found', addresses: [first, ...rest], dnssec, bases };
 }

@@ -151,6 +151,15 @@ describe('really signed zones', () => {
 });
 
 describe('the decision alone', () => {
+  test('PREF-05 where one family leads nowhere, however many addresses it has, the other is tried next', () => {
+    const six = Array.from({ length: 9 }, (_, at) => `2001:db8::${at + 1}`);
+    const [first = '', ...others] = six;
+    const families = { a: found('h.nl', true, '192.0.2.1', '192.0.2.2'), aaaa: found('h.nl', true, first, ...others) };
+    expect(judge('h.nl', families, null, true)).toMatchObject({
+      addresses: [first, '192.0.2.1', six[1], '192.0.2.2', ...six.slice(2)],
+    });
+  });
+
   const found = (name: string, secure: boolean, ...records: [string, ...string[]]): DnsAnswer<string> => ({
     kind: 'found',
     secure,
