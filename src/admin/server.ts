@@ -6,7 +6,7 @@
  */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
-import { type AddressInfo, isIP } from 'node:net';
+import { type AddressInfo, isIP, type Socket } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 
@@ -40,7 +40,13 @@ export interface Admin {
   readonly close: () => Promise<void>;
 }
 
-const LIMITS = { connections: 100, headerOctets: 8_192, requestMs: 10_000, idleMs: 5_000 } as const;
+const LIMITS = {
+  connections: 100,
+  headerOctets: 8_192,
+  requestMs: 10_000,
+  idleMs: 5_000,
+  connectionMs: 60_000,
+} as const;
 
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
@@ -53,8 +59,12 @@ const HEADERS: Readonly<Record<string, string>> = {
   'X-Frame-Options': 'DENY',
 };
 
-/** Resolves when it listens; rejects with the error of a port that cannot be opened. */
-export async function createAdmin(options: AdminOptions): Promise<Admin> {
+/**
+ * Resolves when it listens; rejects with the error of a port that cannot be opened.
+ *
+ * @param connectionMs time at most from the connection to the end of its one answer, in milliseconds
+ */
+export async function createAdmin(options: AdminOptions, connectionMs: number = LIMITS.connectionMs): Promise<Admin> {
   const server = createAdaptorServer({
     fetch: pages(options).fetch,
     overrideGlobalObjects: false,
@@ -68,6 +78,13 @@ export async function createAdmin(options: AdminOptions): Promise<Admin> {
     },
   }) as Server;
   server.maxConnections = LIMITS.connections;
+  // Answers to requests that come in one packet would all be made before the first is read, and wait in memory.
+  server.maxRequestsPerSocket = 1;
+  // Node limits only the way in: who reads nothing of an answer would keep its connection for ever.
+  server.on('connection', (socket: Socket) => {
+    const end = setTimeout(() => socket.destroy(), connectionMs);
+    socket.once('close', () => clearTimeout(end));
+  });
   server.listen({ host: options.listen.address, port: options.listen.port, exclusive: true });
   await once(server, 'listening');
   server.on('error', options.onError);

@@ -101,7 +101,8 @@ function answer(socket: Socket, answers: Answers): void {
     if (end < 0 && heard.length < WORD_OCTETS) return;
     socket.removeAllListeners('data').resume();
     socket.setTimeout(0);
-    void say(socket, answers[heard.slice(0, end)]);
+    const word = heard.slice(0, end);
+    void say(socket, Object.hasOwn(answers, word) ? answers[word] : undefined);
   });
 }
 

@@ -6,14 +6,38 @@ import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { LoadRequest, LoadResult } from './load.ts';
 
-/** As `loadConfig`. @throws when the process cannot be started, or ends without an answer */
-export function loadConfigApart(request: LoadRequest): Promise<LoadResult> {
+/** Longer than any file takes that has a configuration in it, in milliseconds. */
+const PATIENCE_MS = 5 * 60_000;
+
+/**
+ * As `loadConfig`.
+ *
+ * @param patienceMs for a pipe that nobody writes to, and for a text that is made to be hard to read
+ * @throws when the process cannot be started, ends without an answer, or does not end
+ */
+export function loadConfigApart(request: LoadRequest, patienceMs: number = PATIENCE_MS): Promise<LoadResult> {
   return new Promise((resolve, reject) => {
     const reader = fork(fileURLToPath(new URL('./load-process.ts', import.meta.url)), { serialization: 'advanced' });
-    reader.once('message', (loaded: LoadResult) => resolve(loaded));
-    reader.once('error', (error) => reject(new Error(`the configuration was not read: ${error.message}`)));
+    const late = setTimeout(() => {
+      reader.kill('SIGKILL');
+      reject(
+        new Error(
+          `the configuration was not read in ${patienceMs / 1_000} s: is it a pipe, or does it name one, that nobody ` +
+            'writes to?',
+        ),
+      );
+    }, patienceMs);
+    reader.once('message', (loaded: LoadResult) => {
+      clearTimeout(late);
+      resolve(loaded);
+    });
+    reader.once('error', (error) => {
+      clearTimeout(late);
+      reject(new Error(`the configuration was not read: ${error.message}`));
+    });
     // After an answer this changes nothing.
     reader.once('close', (status, signal) => {
+      clearTimeout(late);
       reject(
         new Error(
           `the configuration was not read: its reader ended with ${signal ?? `status ${String(status)}`}. That is no ` +

@@ -79,6 +79,8 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Time at most for a TLS handshake that precedes the greeting, in milliseconds. */
 const HANDSHAKE_MS = 60_000;
+/** The same for a client that is only to hear why it is refused. */
+const REFUSED_HANDSHAKE_MS = 5_000;
 
 export class Session implements Conversation {
   readonly #desk: Desk;
@@ -91,6 +93,8 @@ export class Session implements Conversation {
   #transaction: Transaction | null = null;
   /** The message whose content is under way. */
   #arriving: Arriving | null = null;
+  /** What is to be done when a handshake that precedes the greeting has ended. */
+  #greetSecured: (() => void) | null = null;
   /** Where the connection stands with the gate. */
   #counted: 'no' | 'inside' | 'lingering' = 'no';
   /** Content is being written or stored: the client waits for us, not we for it. */
@@ -113,29 +117,44 @@ export class Session implements Conversation {
     this.#connection = new Connection(socket, this);
     const { idleMs } = desk.rules;
     this.#deadline = setTimeout(() => this.#onDeadline(), implicitTls ? Math.min(idleMs, HANDSHAKE_MS) : idleMs);
-    if (implicitTls) {
-      this.#connection.upgrade(desk.secureContext);
-    } else {
-      this.#greet();
-      this.#connection.start();
-    }
+    const isStranger = desk.rules.access.candidates(this.#peer).length === 0;
+    const refusal = isStranger ? refuse('client-unknown', this.#peer) : desk.gate.enter(this.#peer);
+    this.#after(refusal, (answer) => this.#admit(answer, implicitTls));
+    if (!implicitTls) this.#connection.start();
   }
 
-  #greet(): void {
-    const { gate, rules } = this.#desk;
-    const isStranger = rules.access.candidates(this.#peer).length === 0;
-    const refusal = isStranger ? refuse('client-unknown', this.#peer) : gate.enter(this.#peer);
-    this.#after(refusal, (answer) => this.#admit(answer));
-  }
-
-  #admit(refusal: Refusal | null): void {
+  /** Whoever comes is counted before a handshake as well: those who never end one must not take the places of others. */
+  #admit(refusal: Refusal | null, implicitTls: boolean): void {
+    const { gate, lobby, secureContext } = this.#desk;
     if (this.#isOver) {
-      if (refusal === null) this.#desk.gate.leave(this.#peer);
-    } else if (refusal) {
-      this.#turnAway(refusal);
-    } else {
-      this.#counted = 'inside';
+      if (refusal === null) gate.leave(this.#peer);
+      return;
+    }
+    if (refusal !== null && !lobby.linger()) {
+      lobby.unlinger();
+      this.#connection.destroy();
+      return;
+    }
+    this.#counted = refusal === null ? 'inside' : 'lingering';
+    if (!implicitTls) {
+      this.#greet(refusal);
+      return;
+    }
+    this.#greetSecured = () => this.#greet(refusal);
+    if (refusal !== null) {
+      clearTimeout(this.#deadline);
+      this.#deadline = setTimeout(() => this.#onDeadline(), REFUSED_HANDSHAKE_MS);
+    }
+    this.#connection.upgrade(secureContext);
+  }
+
+  /** The first word on the connection. */
+  #greet(refusal: Refusal | null): void {
+    if (refusal === null) {
       this.#connection.say(`220 ${this.#desk.hostname} ESMTP dane-relay\r\n`);
+    } else {
+      this.#report(refusal, {});
+      this.#close();
     }
   }
 
@@ -246,7 +265,6 @@ export class Session implements Conversation {
   }
 
   secured(socket: TLSSocket): void {
-    const isFirst = this.#counted === 'no';
     const version = socket.getProtocol();
     // Node tells the key exchange group to clients only.
     this.#tls = version === null ? null : { version, cipher: socket.getCipher().name, group: null };
@@ -255,7 +273,8 @@ export class Session implements Conversation {
     this.#helo = null;
     this.#transaction = null;
     this.#deadline.refresh();
-    if (isFirst) this.#greet();
+    this.#greetSecured?.();
+    this.#greetSecured = null;
   }
 
   failed(error: Error): void {
@@ -565,17 +584,6 @@ export class Session implements Conversation {
 
   #hangUp(refusal: Refusal): void {
     this.#say(refusal);
-    this.#close();
-  }
-
-  #turnAway(refusal: Refusal): void {
-    if (!this.#desk.lobby.linger()) {
-      this.#desk.lobby.unlinger();
-      this.#connection.destroy();
-      return;
-    }
-    this.#counted = 'lingering';
-    this.#report(refusal, {});
     this.#close();
   }
 }

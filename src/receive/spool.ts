@@ -21,6 +21,8 @@ import { roomOn } from '../shared/room.ts';
 const SMALL = 256 * 1024;
 /** Octets of all messages together that stay in memory; above that also small ones go to files. */
 const IN_MEMORY = 32 * 1024 * 1024;
+/** Pieces of this size are kept as they are. */
+const PIECE = 8 * 1024;
 /** Octets of one message between two looks at how full the disk is. */
 const LOOK_EVERY = 256 * 1024;
 const SUFFIX = '.incoming';
@@ -80,7 +82,7 @@ export class Draft {
    */
   write(octets: Buffer): Promise<void> | null {
     if (this.#file) return this.#append(octets);
-    this.#chunks.push(octets);
+    this.#gather(octets);
     this.#held += octets.length;
     const hasRoom = this.#count(octets.length);
     return hasRoom && this.#held <= SMALL ? null : this.#startFile();
@@ -97,6 +99,21 @@ export class Draft {
     await file.sync();
     this.#finished = new HeldFile(file);
     return { kind: 'file', path: this.#path, sha256: hash.digest(), file: this.#finished };
+  }
+
+  /**
+   * Small pieces are joined with their like, so that few are kept, however many came: a TLS record of one octet would
+   * else take hundreds of octets of memory. Each octet is copied as often as its piece doubles.
+   */
+  #gather(octets: Buffer): void {
+    let last = octets;
+    while (last.length < PIECE) {
+      const before = this.#chunks.at(-1);
+      if (!before || before.length > last.length) break;
+      this.#chunks.pop();
+      last = Buffer.concat([before, last]);
+    }
+    this.#chunks.push(last);
   }
 
   async #startFile(): Promise<void> {

@@ -170,6 +170,44 @@ describe('bad requests', () => {
     expect(errors).toEqual([]);
   });
 
+  test('of many requests in one packet one is answered, however long the answers are', async () => {
+    let asked = 0;
+    metrics = async () => {
+      asked++;
+      return 'dane_relay_up 1\n'.repeat(5_000);
+    };
+    const reply = await raw('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(500));
+    expect(reply).toMatch(/^HTTP\/1\.1 200 /);
+    expect(asked).toBe(1);
+    expect(statusOf(await ask('GET /healthz'))).toBe('200');
+  });
+
+  test('callers that read nothing of a long answer do not keep others out', async () => {
+    metrics = async () => 'x'.repeat(20_000_000);
+    const impatient = await createAdmin(
+      {
+        listen: { address: '127.0.0.1', port: 0 },
+        hostname: 'relay.example.nl',
+        health: () => ({}),
+        ready: () => ready,
+        metrics: () => metrics(),
+        onError: (error) => errors.push(error),
+      },
+      1_000,
+    );
+    try {
+      const deaf = connect(impatient.port, '127.0.0.1').pause();
+      const socket = new Promise((resolve) => deaf.once('error', resolve).once('close', resolve));
+      deaf.write('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      // A socket that does not read learns of the end when it writes.
+      const poke = setInterval(() => deaf.write('GET / HTTP/1.1\r\n\r\n'), 200);
+      await socket;
+      clearInterval(poke);
+    } finally {
+      await impatient.close();
+    }
+  });
+
   test('a hundred connections that go away in the middle', async () => {
     await Promise.all(
       Array.from({ length: 100 }, async (_, index) => {

@@ -1,4 +1,5 @@
 /** The configuration, read in a process of its own: the same answer, and nothing left of that process. */
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -34,6 +35,15 @@ test('a reader that cannot work is told of, in words', async () => {
   await expect(loadConfigApart({ ...request, env: {} })).rejects.toThrow(
     'the configuration was not read: its reader ended with status 1',
   );
+});
+
+test('a pipe that nobody writes to does not hold it up for ever', async () => {
+  const path = join(folder, 'silent.yaml');
+  execFileSync('mkfifo', [path]);
+  await expect(loadConfigApart({ ...request, path, env: {} }, 3_000)).rejects.toThrow(
+    'the configuration was not read in 3 s: is it a pipe',
+  );
+  await expect.poll(() => readers()).toEqual([]);
 });
 
 test('nothing of it is left running', async () => {

@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createReceiver } from '../../src/receive/server.ts';
-import { type Changes, type Fixture, start, until } from './fixture.ts';
+import { SmtpClient } from '../support/smtp-client.ts';
+import { ANYBODY, type Changes, type Fixture, start, until } from './fixture.ts';
 
 let fixture: Fixture;
 afterEach(async () => fixture.stop());
@@ -48,6 +49,36 @@ describe('at the door', () => {
     for (const socket of crowd) socket.destroy();
     expect(heard.filter((words) => words.startsWith('554 5.7.1 ')).length).toBe(200);
     expect(heard.filter((words) => words === '').length).toBe(80);
+  });
+
+  test('strangers that never end a handshake do not take the places of clients', async () => {
+    await open({ clients: [{ ...ANYBODY, networks: ['127.0.0.1'] }], limits: { connections: 20 } });
+    const crowd = Array.from({ length: 240 }, () => connect({ port: fixture.tlsPort, localAddress: '127.0.0.9' }));
+    const gone = new Set<Socket>();
+    for (const socket of crowd) {
+      socket.on('error', () => undefined).on('close', () => gone.add(socket));
+      socket.write(Buffer.from('16', 'hex'));
+    }
+    await until(async () => gone.size >= 40);
+    expect((await fixture.secure()).socket.destroyed).toBe(false);
+    // The others are not waited for as long as clients are.
+    await until(async () => gone.size === crowd.length);
+  });
+
+  test('a client that never ends a handshake is counted as others are', async () => {
+    await open({ limits: { connectionsPerClient: 2 } });
+    const silent = await Promise.all([1, 2].map(() => SmtpClient.connect({ port: fixture.tlsPort })));
+    const third = await SmtpClient.connect({ port: fixture.tlsPort, tls: {} });
+    expect(await third.reply()).toMatchObject({ code: 421, status: '4.7.0' });
+    expect(fixture.events).toMatchObject([{ event: 'refused', code: 'too-many-connections' }]);
+    for (const client of silent) client.destroy();
+    await until(async () => {
+      const next = await SmtpClient.connect({ port: fixture.tlsPort, tls: {} });
+      const { code } = await next.reply();
+      next.destroy();
+      return code === 220;
+    });
+    third.destroy();
   });
 });
 
