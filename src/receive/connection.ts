@@ -37,13 +37,18 @@ export class Connection {
   /** The other side reads nothing, and has to before it is listened to again. */
   #isBlocked = false;
   #isPaused = false;
+  /** The client says nothing more, and waits for the answers. */
+  #hasEnded = false;
   #farewell: NodeJS.Timeout | null = null;
 
   constructor(socket: Socket, conversation: Conversation) {
     this.#socket = socket;
     this.#conversation = conversation;
     this.#wire = new Wire(conversation);
+    // Who ends what it says still hears the answer: without its 250 a message that is stored would come once more.
+    socket.allowHalfOpen = true;
     socket.on('error', (error) => this.#fail(error));
+    socket.once('end', () => this.#heardAll());
     socket.once('close', () => this.#closed());
   }
 
@@ -91,6 +96,12 @@ export class Connection {
     plain.removeAllListeners('data');
     plain.removeAllListeners('drain');
     plain.removeAllListeners('close');
+    if (this.#hasEnded) {
+      plain.destroy();
+      this.#closed();
+      return;
+    }
+    plain.removeAllListeners('end');
     plain.pause();
     this.#isPaused = false;
     this.#isBlocked = false;
@@ -105,6 +116,7 @@ export class Connection {
     // Node tells of what goes wrong in TLS in either of two ways, and destroys the socket in one of them only.
     socket.on('error', (error) => this.#fail(error));
     socket.on('_tlsError', (error: Error) => socket.destroy(error));
+    socket.once('end', () => this.#heardAll());
     socket.once('close', () => {
       if (!plain.destroyed) plain.destroy();
       this.#closed();
@@ -167,8 +179,19 @@ export class Connection {
       this.#flush();
     }
     if (this.#state !== 'open' || wire !== this.#wire) return;
+    if (this.#hasEnded && !again && !wire.isHeld) {
+      this.close();
+      return;
+    }
     if (again && !this.#isBlocked) setImmediate(() => this.#work());
     this.#pause(again || this.#isBlocked || wire.isFull);
+  }
+
+  /** What the client said before is still done and answered. */
+  #heardAll(): void {
+    this.#hasEnded = true;
+    if (this.#state === 'handshake') this.destroy();
+    else this.#work();
   }
 
   #pause(wanted: boolean): void {

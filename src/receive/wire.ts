@@ -59,6 +59,11 @@ export class Wire {
     return this.#held && this.#rest.length > 0;
   }
 
+  /** Nothing is handled now, whatever there is. */
+  get isHeld(): boolean {
+    return this.#held;
+  }
+
   /** Adds octets from the network. They are handled by the next `run`. */
   add(octets: Buffer): void {
     if (this.#state === 'closed') return;

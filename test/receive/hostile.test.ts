@@ -169,6 +169,43 @@ describe('clients that are slow', () => {
   });
 });
 
+describe('clients that end what they say', () => {
+  const store = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 300));
+
+  test.each(['', 'QUIT\r\n', 'NOOP\r\n'.repeat(50)])(
+    'and wait hear that their message is stored: else it would come twice (%j behind it)',
+    async (behind) => {
+      await open({ accept: store });
+      for (const client of [await fixture.greeted(), await fixture.secure()]) {
+        client.socket.allowHalfOpen = true;
+        await client.say('MAIL FROM:<a@a.test>', 'RCPT TO:<b@b.test>', 'DATA');
+        client.socket.end(`x\r\n.\r\n${behind}`);
+        expect(await client.reply()).toMatchObject({ code: 250, text: expect.stringContaining('queued as') });
+        if (behind !== '') expect((await client.reply()).code).toBe(behind.startsWith('QUIT') ? 221 : 250);
+        await client.closed();
+      }
+    },
+  );
+
+  test('in the middle of something are gone, and nothing of them is accepted', async () => {
+    const parts = ['', 'EHLO', 'MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nx\r\n.', 'STARTTLS\r\n'];
+    await open({ limits: { connectionsPerClient: parts.length } });
+    for (const said of parts) {
+      const client = await fixture.greeted();
+      client.socket.allowHalfOpen = true;
+      client.socket.end(said);
+      await client.closed();
+    }
+    await until(async () => (await (await fixture.connect()).reply()).code === 220);
+    for (const said of ['', '1603010200']) {
+      const client = await SmtpClient.connect({ port: fixture.tlsPort });
+      client.socket.end(Buffer.from(said, 'hex'));
+      await client.closed();
+    }
+    expect(fixture.accepted).toEqual([]);
+  });
+});
+
 describe('clients that pipeline', () => {
   test('commands of one packet are answered in one packet, in their order', async () => {
     await open();
