@@ -527,6 +527,20 @@ describe('EXT what the host can take', () => {
   });
 });
 
+describe('TXN-02 a recipient was refused for good, and then the conversation ends before the message', () => {
+  const rcpt = (address: string): string => (address.includes('a@') ? '550 5.1.1 no' : '250 ok');
+
+  test.each(ways)('what came last answers nothing: the refusal may have been meant for another, %s', async (_, way) => {
+    const { visit } = await run({ host: { ...way, rcpt, data: '250 what' }, policy: may, recipients: three });
+    expect(told(visit)).toBe('useless remote-garbage');
+  });
+
+  test.each(ways)('the connection is lost: the refusal stands, the others wait, %s', async (_, way) => {
+    const { visit } = await run({ host: { ...way, rcpt, data: { close: '' } }, policy: may, recipients: three });
+    expect(outcomes(visit).map(({ result }) => result)).toEqual(['bounced', 'deferred', 'deferred']);
+  });
+});
+
 test('one thousand recipients in one pipeline', async () => {
   const recipients = Array.from({ length: 1000 }, (_, at) => `user${at}@example.test`);
   const rcpt = (address: string): string => (address.includes('7') ? '550 5.1.1 no' : '250 ok');
