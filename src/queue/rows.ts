@@ -61,11 +61,12 @@ export interface EntryRow extends MessageRow, RecipientRow {
   readonly host: string | null;
   readonly held: number;
   readonly lease: number | null;
-  /** When its lease runs out. */
+  /** When its lease runs out, and whose it is. */
   readonly until: number | null;
+  readonly owner: string | null;
 }
 
-export const ENTRY_COLUMNS = `${COLUMNS}, r.message, r.next_attempt, r.status, r.explanation, r.host, r.held, r.lease, l.until`;
+export const ENTRY_COLUMNS = `${COLUMNS}, r.message, r.next_attempt, r.status, r.explanation, r.host, r.held, r.lease, l.until, l.owner`;
 
 /** @throws StoreError when there is no row, which is a mistake in our own code */
 export function batchFrom(rows: readonly BatchRow[]): Batch {

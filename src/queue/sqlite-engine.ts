@@ -6,6 +6,7 @@
  *
  * No reply is handed out before the commit that it speaks of.
  */
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { roomOn } from '../shared/room.ts';
@@ -87,8 +88,8 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
     looks.room ??= roomOn(folder, reserveBytes);
     return looks.room;
   };
-  const operations = createOperations(db, files, deeds, room);
   const locks = new Map<string, Database.Database>();
+  const operations = createOperations(db, files, deeds, room, (owner) => locks.has(owner) || isLocked(folder, owner));
 
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
@@ -253,9 +254,25 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
   };
 }
 
+function lockPath(folder: string, owner: string): string {
+  return join(folder, `owner-${encodeURIComponent(owner)}.lock`);
+}
+
+/** Whether somebody may live under this name: also when that cannot be found out. */
+function isLocked(folder: string, owner: string): boolean {
+  try {
+    // A visitor must not leave a file that the relay could not open.
+    if (!statSync(lockPath(folder, owner), { throwIfNoEntry: false })) return false;
+    lockFile(folder, owner).close();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 /** An SQLite lock, since Node has no flock(2): it ends with the process, however that ends. */
 function lockFile(folder: string, owner: string): Database.Database {
-  const path = join(folder, `owner-${encodeURIComponent(owner)}.lock`);
+  const path = lockPath(folder, owner);
   makeFile(path);
   const lock = new Database(path, { timeout: 0 });
   try {

@@ -104,13 +104,15 @@ export interface Operations {
 const ADJUSTMENT_MS = 60_000;
 
 /**
- * @param room  octets that new mail may take, as `roomOn` says
+ * @param room   octets that new mail may take, as `roomOn` says
+ * @param lives  whether a process that runs works under this name, or might
  */
 export function createOperations(
   db: Database.Database,
   files: BodyFiles,
   deeds: Deeds,
   room: () => number,
+  lives: (owner: string) => boolean,
 ): Operations {
   const lanes = createLanes(db);
   const insertMessage = db.prepare(
@@ -123,7 +125,9 @@ export function createOperations(
   );
   const newest = db.prepare<[], { received_at: number }>('SELECT received_at FROM message ORDER BY seq DESC LIMIT 1');
   const recipientsEarlier = db.prepare('UPDATE recipient SET next_attempt = next_attempt - ?');
-  const overdue = db.prepare<[number, string], { id: number }>('SELECT id FROM lease WHERE until <= ? AND owner <> ?');
+  const overdue = db.prepare<[number, string], { id: number; owner: string }>(
+    'SELECT id, owner FROM lease WHERE until <= ? AND owner <> ?',
+  );
   // The index is named, because SQLite would rather look through all messages that wait for the domain.
   const take = db.prepare(
     `UPDATE recipient INDEXED BY recipient_of_message SET lease = ? WHERE message = ? AND domain = ? AND ${WAITING} AND next_attempt <= ?`,
@@ -250,6 +254,15 @@ export function createOperations(
     lanes.refresh(freed, notBefore);
   };
 
+  /**
+   * Leases of others that have run out under an owner who is dead. They run out under one who lives when the clock leaps, the
+   * machine sleeps, or the disk takes nothing for a while: that mail may have been handed over already.
+   */
+  const abandoned = (now: number, owner: string): readonly number[] => {
+    const alive = remembering(lives);
+    return overdue.all(now, owner).flatMap((lease) => (alive(lease.owner) ? [] : [lease.id]));
+  };
+
   /** Where there is room for one claim only, the two kinds of mail take turns. */
   let newGoesFirst = false;
 
@@ -328,12 +341,12 @@ export function createOperations(
       clockWentBackBy(now) > 0 ||
       lanes.anyDue(NEW, now) ||
       (limitAgain > 0 && lanes.anyDue(AGAIN, now)) ||
-      overdue.get(now, owner) !== undefined,
+      abandoned(now, owner).length > 0,
 
     claim(request) {
       const { now, owner, limit, limitAgain, perDomain, taken } = request;
       followClock(now);
-      for (const { id } of overdue.all(now, owner)) freeLease(id);
+      for (const lease of abandoned(now, owner)) freeLease(lease);
       const room = new Map(taken);
       const served: Lane[] = [];
       // Each lane gets one turn after the other, as long as it has mail and its domain has room.
@@ -400,8 +413,9 @@ export function createOperations(
       const rows = sliceOf(filter, after, seen);
       const moved = { changed: 0, delivering: 0, held: 0 };
       const touched: Lane[] = [];
+      const alive = remembering(lives);
       for (const row of rows) {
-        const delivering = row.until !== null && row.until > now;
+        const delivering = row.until !== null && (row.until > now || (row.owner !== null && alive(row.owner)));
         if (delivering && (action === 'retry' || action === 'drop')) {
           moved.delivering++;
           continue;
@@ -459,6 +473,16 @@ export function createOperations(
       }
       return { kind: 'database', octets };
     },
+  };
+}
+
+/** Finds out once for each owner. */
+function remembering(lives: (owner: string) => boolean): (owner: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (owner) => {
+    const answer = known.get(owner) ?? lives(owner);
+    known.set(owner, answer);
+    return answer;
   };
 }
 

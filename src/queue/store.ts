@@ -8,8 +8,8 @@
  *   waiting     message, body, recipients             tried when due                  worker: claim(); operator: hold, drop
  *   held        the same, recipients marked held      still held                      operator: release, drop
  *   delivering  the same, recipients under a lease    tried again: at once when the   worker: settle(); recover(); another
- *                                                     same owner starts again, else   owner's claim() after the lease
- *                                                     when the lease has run out
+ *                                                     same owner starts again, else   owner's claim() after the lease,
+ *                                                     when the lease has run out      where this owner is dead
  *   settled     no rows; a body file may remain       recover() deletes the file      settle(): after its commit
  *
  * A recipient has the state; a message has its recipients and goes with the last of them. `waiting` begins with one
@@ -122,8 +122,9 @@ export interface Store extends QueueDesk {
   /**
    * Takes due batches under a lease: the recipients of one message and one domain that are due together. New mail gets
    * every other turn and what was tried before the others, and within each domains take turns: neither a long queue for
-   * one of them nor one for all of them holds up what is new. Leases of other owners that have run out are
-   * taken over; the caller's own end by `settle` or `recover` alone, so that a late clock cannot make it work twice.
+   * one of them nor one for all of them holds up what is new. Leases of other owners that have run out are taken over when
+   * their owner is dead; one that lives, as the caller, ends its own by `settle` or `recover` alone, so that neither a clock
+   * that leaps nor a disk that takes nothing for a while can make two of them do the same work.
    */
   readonly claim: (request: ClaimRequest) => Promise<readonly Claim[]>;
 

@@ -27,7 +27,13 @@ beforeAll(() => {
       };
     },
   });
-  const operations = createOperations(watched, createBodyFiles(join(folder, 'bodies')), createDeeds(), () => 1e9);
+  const operations = createOperations(
+    watched,
+    createBodyFiles(join(folder, 'bodies')),
+    createDeeds(),
+    () => 1e9,
+    () => false,
+  );
   // Those that are put together for a request.
   operations.accept(message(), terms.expiresAt, null);
   operations.claim(everything);
@@ -62,7 +68,7 @@ describe('what is asked while the relay works finds its rows by index, whatever 
       // The clock again.
       'UPDATE recipient SET next_attempt = next_attempt - ?: SCAN recipient',
       // Leases are as few as the attempts that run: looking through them is what is wanted.
-      'SELECT id FROM lease WHERE until <= ? AND owner <> ?: SCAN lease',
+      'SELECT id, owner FROM lease WHERE until <= ? AND owner <> ?: SCAN lease',
       // For metrics: ten thousand rows, and those under a lease.
       'SELECT count(*) FILTER (WHERE held = 0 AND lease IS NULL) AS: SCAN (subquery-1)',
       'SELECT count(*) FILTER (WHERE l.until > @now) AS delivering,: SCAN r USING INDEX recipient_leased',
@@ -80,7 +86,13 @@ describe('what is asked while the relay works finds its rows by index, whatever 
 
 describe("an operator's request", () => {
   test('looks through no more than some thousand recipients before others may write', () => {
-    const operations = createOperations(db, createBodyFiles(join(folder, 'bodies')), createDeeds(), () => 1e9);
+    const operations = createOperations(
+      db,
+      createBodyFiles(join(folder, 'bodies')),
+      createDeeds(),
+      () => 1e9,
+      () => false,
+    );
     const to = Array.from({ length: 5_000 }, (_, at) => `p${at}@many.example`);
     operations.accept(message({ to }), terms.expiresAt, null);
     operations.accept(message({ id: 'RARE', to: ['x@rare.example'] }), terms.expiresAt, null);

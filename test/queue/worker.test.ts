@@ -120,6 +120,7 @@ function scene(change: Change = {}): Scene {
 }
 
 beforeEach(async () => {
+  await store.recover('node-1');
   await store.drop({}, MONDAY + 1_000 * DAY);
 });
 
@@ -614,7 +615,8 @@ describe('what goes wrong leaves mail in the queue', () => {
   test('a claim that another node took over is not settled; what was delivered is still logged', async () => {
     const { worker, clock, events, log, quiet } = scene({
       attempt: async ({ recipients }) => {
-        await store.claim({ ...everything, owner: 'node-2', now: clock.now() + HOUR, leaseMs: DAY });
+        await store.recover('node-1');
+        await store.claim({ ...everything, owner: 'node-2', now: clock.now(), leaseMs: DAY });
         return recipients.map(({ id }, index) => outcome(id, index === 0 ? {} : unreachable));
       },
     });
