@@ -113,11 +113,15 @@ export async function openWorkers(
         worker.kill('SIGKILL');
       }
     });
-    worker.on('error', (error) => log.error('a worker cannot be reached', { worker: number, error: messageOf(error) }));
     const ended = new Promise<string | null>((resolve) => {
       worker.once('exit', (status, signal) =>
         resolve(signal ?? (status === 0 ? null : `exit status ${String(status)}`)),
       );
+      worker.on('error', (error) => {
+        log.error('a worker cannot be reached', { worker: number, error: messageOf(error) });
+        // The system made no process, for want of files or memory: none will ever exit.
+        if (worker.pid === undefined) resolve(messageOf(error));
+      });
     });
     const life: Life = {
       id,
@@ -191,6 +195,20 @@ export async function openWorkers(
     life.isOpen = true;
     void mind(number, life);
     return { life, opened };
+  };
+
+  /** What was found good: a worker that cannot take it is born again with it. Never rejects. */
+  const take = async ({ link, process: worker }: Life, untried: Config | null): Promise<void> => {
+    try {
+      if (untried) await link.ask('prepare', untried);
+      await link.ask('take');
+    } catch (error) {
+      log.error('a worker could not take the new configuration, and is ended', {
+        pid: worker.pid,
+        error: messageOf(error),
+      });
+      worker.kill('SIGKILL');
+    }
   };
 
   const listenWith = async (life: Life): Promise<void> => {
@@ -329,10 +347,12 @@ export async function openWorkers(
       // One after the other: the first one may have to make a certificate.
       for (const { link } of all) await link.ask('prepare', given);
       current = given;
+      // They came back with the old one while the others tried this one.
+      const late = [...lives.values()].filter((life) => life.isOpen && !all.includes(life));
       arbiter.setLimits(arbiterLimits(next));
       log.setLevel(next.log.level);
       // All have found it good. One that dies now begins with it.
-      await Promise.allSettled(all.map(({ link }) => link.ask('take')));
+      await Promise.all([...all.map((life) => take(life, null)), ...late.map((life) => take(life, given))]);
     },
   };
 }

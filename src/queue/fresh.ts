@@ -37,7 +37,7 @@ export interface Fresh {
 
   /** Lets a claim wait for its turn. */
   readonly queue: (claim: Claim) => void;
-  /** Domains whose claims wait, the longest waiting first. */
+  /** Domains whose claims wait, the longest waiting first; one that is shifted meanwhile comes once more. */
   readonly domains: () => Iterable<string>;
   readonly first: (domain: string) => Claim | null;
   /** Takes the first claim of a domain; the others of the domain come after those of other domains. */
@@ -47,6 +47,8 @@ export interface Fresh {
 
 /** Messages from memory at the same time, at most. */
 const MESSAGES = 1_000;
+/** Their destinations, each message's counted: so many claims are looked through, and kept alive. */
+const CLAIMS = 2_000;
 /** Their octets in memory. */
 const OCTETS = 16 * 1024 * 1024;
 /** Their files that are open. */
@@ -60,11 +62,16 @@ export function createFresh(): Fresh {
   /** Messages in memory, by domain. */
   const held = new Map<string, number>();
   let messages = 0;
+  let claimed = 0;
   let octets = 0;
   let files = 0;
 
-  const hold = (domain: string): void => void held.set(domain, (held.get(domain) ?? 0) + 1);
+  const hold = (domain: string): void => {
+    held.set(domain, (held.get(domain) ?? 0) + 1);
+    claimed++;
+  };
   const release = (domain: string): void => {
+    claimed--;
     const others = (held.get(domain) ?? 1) - 1;
     if (others > 0) held.set(domain, others);
     else held.delete(domain);
@@ -87,6 +94,7 @@ export function createFresh(): Fresh {
       const atHand = atHandOf(message);
       const domains = domainsOf(message);
       if (messages >= MESSAGES || (Buffer.isBuffer(atHand) && octets + atHand.length > OCTETS)) return false;
+      if (claimed + domains.length > CLAIMS) return false;
       if (domains.some((domain) => (held.get(domain) ?? 0) >= mostFor(domain))) return false;
       messages++;
       if (files >= FILES && !Buffer.isBuffer(atHand)) unheld.add(message.id);
@@ -101,8 +109,8 @@ export function createFresh(): Fresh {
         cancel(message);
         return domains;
       }
-      const claimed = new Set(claims.map(({ batch }) => batch.domain));
-      const others = domains.filter((domain) => !claimed.has(domain));
+      const ours = new Set(claims.map(({ batch }) => batch.domain));
+      const others = domains.filter((domain) => !ours.has(domain));
       for (const domain of others) release(domain);
       const atHand = unheld.delete(message.id) ? null : atHandOf(message);
       if (atHand && !Buffer.isBuffer(atHand)) atHand.hold();

@@ -142,10 +142,11 @@ export function createWorker(options: WorkerOptions): QueueWorker {
     };
     count(1);
     const afterAttempt = (): void => {
-      const others = isFull() ? fresh.domains() : [];
+      const wasFull = isFull();
       count(-1);
       turns.end(domain);
-      beginFresh([domain, ...others]);
+      beginFresh([domain]);
+      if (wasFull) beginFresh(fresh.domains());
       if (wantsMore || (wasTried && wantsAgain) || allDue || due.has(domain)) wake();
     };
     const end = work(claim, afterAttempt).finally(() => {
@@ -158,9 +159,11 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   };
 
   /** Begins what waits in memory for these destinations, as far as it is its turn. */
-  const beginFresh = (domains: readonly string[]): void => {
+  const beginFresh = (domains: Iterable<string>): void => {
     if (stopped.signal.aborted) return;
     for (const domain of domains) {
+      // Thousands of destinations may wait: they are not asked one by one after each attempt.
+      if (isFull()) return;
       for (let claim = fresh.first(domain); claim && begin(claim, 'fresh'); claim = fresh.first(domain)) {
         fresh.shift(domain);
       }
@@ -192,7 +195,7 @@ export function createWorker(options: WorkerOptions): QueueWorker {
   /** Returns when there may be more to claim: at once, when something is due, or null when that is not known. */
   const claimAndBegin = async (): Promise<'at once' | number | null> => {
     await giveBack();
-    beginFresh([...fresh.domains()]);
+    beginFresh(fresh.domains());
     const now = clock.now();
     const limit = Math.min(concurrency - attempting, CLAIMED_AT_ONCE);
     wantsMore = true;

@@ -1,10 +1,12 @@
 /** A supervisor and its workers, which are real processes: how they are started, watched, told and stopped. */
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SmtpClient } from '../support/smtp-client.ts';
 import {
   births,
   codes,
   configured,
+  folder,
   isAlive,
   open,
   parts,
@@ -35,6 +37,22 @@ describe('a worker that dies', () => {
     expect(said('could not be started')[0]?.error).toBe('worker 2 has ended (SIGKILL)');
 
     setMood(null);
+    await untilSaid('a worker was started again');
+    expect(await crew.health()).toMatchObject({ workers: 2 });
+  });
+
+  test('one for which the system makes no process is tried again, and does not keep the relay from stopping', async () => {
+    const crew = await started();
+    const { execPath } = process;
+    process.execPath = join(folder, 'no-node-here');
+    try {
+      process.kill(births()[1]?.pid ?? 0, 'SIGKILL');
+      await untilSaid('a worker could not be started', 2);
+      expect(said('could not be started')[0]?.error).toContain('ENOENT');
+      expect(await codes(2)).toEqual([250, 250]);
+    } finally {
+      process.execPath = execPath;
+    }
     await untilSaid('a worker was started again');
     expect(await crew.health()).toMatchObject({ workers: 2 });
   });
@@ -178,14 +196,17 @@ describe('a new configuration', () => {
     expect(await codes(3)).toEqual([554, 554, 554]);
   });
 
-  test('of which a worker dies when all have found it good: its next life begins with it', async () => {
-    const crew = await started();
-    setMood({ worker: 2, at: 'take', does: 'die' });
-    await crew.take(configured(nobody));
-    setMood(null);
-    await untilSaid('a worker was started again');
-    expect(await codes(4)).toEqual([554, 554, 554, 554]);
-  });
+  test.each(['die', 'refuse'] as const)(
+    'that a worker does not take (%s) when all have found it good: its next life begins with it',
+    async (does) => {
+      const crew = await started();
+      setMood({ worker: 2, at: 'take', does });
+      await crew.take(configured(nobody));
+      setMood(null);
+      await untilSaid('a worker was started again');
+      expect(await codes(4)).toEqual([554, 554, 554, 554]);
+    },
+  );
 
   test('that comes while a worker begins reaches it too', async () => {
     const crew = await started();
@@ -196,6 +217,18 @@ describe('a new configuration', () => {
     await crew.take(configured(nobody));
     setMood(null);
     await untilSaid('a worker was started again');
+    expect(await codes(4)).toEqual([554, 554, 554, 554]);
+  });
+
+  test('that is being tried out while a worker comes back reaches that one as well', async () => {
+    const crew = await started();
+    setMood({ worker: 1, at: 'prepare', does: 'be late' });
+    process.kill(births()[1]?.pid ?? 0, 'SIGKILL');
+    await untilSaid('a worker died');
+    const taken = crew.take(configured(nobody));
+    await untilSaid('a worker was started again');
+    setMood(null);
+    await taken;
     expect(await codes(4)).toEqual([554, 554, 554, 554]);
   });
 

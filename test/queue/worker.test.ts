@@ -629,6 +629,29 @@ describe('what goes wrong leaves mail in the queue', () => {
   });
 });
 
+describe('messages that each go to a thousand destinations', () => {
+  test('cost no more than they have destinations: what waits is not looked through after each attempt', async () => {
+    const { worker, clock, attempts, events } = scene();
+    let looks = 0;
+    const { now } = clock;
+    Object.assign(clock, {
+      now: () => {
+        looks++;
+        return now();
+      },
+    });
+    worker.start();
+    const to = (at: number): readonly string[] =>
+      Array.from({ length: 1_000 }, (_, each) => `x@d${at}-${each}.example`);
+    await Promise.all([1, 2, 3].map((at) => worker.accept(message({ to: to(at) }))));
+    // Those of two of them; the third one waits in the store.
+    expect(await store.count(MONDAY)).toMatchObject({ waiting: expect.toSatisfy((count: number) => count > 800) });
+    await until(() => events.length === 3_000);
+    expect(new Set(attempts).size).toBe(3_000);
+    expect(looks).toBeLessThan(3_000 * 20);
+  });
+});
+
 describe('how much at once', () => {
   /** Attempts that wait for the test. */
   function gate() {
