@@ -63,3 +63,16 @@ test.each([
   }
   await draft.discard();
 });
+
+test('large messages give back all memory that they had: small ones stay in memory after any number of them', async () => {
+  for (let at = 0; at < 135; at++) {
+    const draft = spool.draft(`ID${at}`);
+    await draft.write(Buffer.alloc(257 * 1024));
+    expect((await draft.finish()).kind).toBe('file');
+    await draft.discard();
+  }
+  const small = spool.draft('SMALL');
+  await small.write(Buffer.from('x'));
+  expect((await small.finish()).kind).toBe('memory');
+  await small.discard();
+});
