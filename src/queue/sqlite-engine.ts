@@ -102,13 +102,13 @@ export function openEngine({ folder, mode, reserveBytes }: EngineOptions): Engin
   );
 
   const lockOwner = (owner: string): void => {
-    if (!locks.has(owner)) locks.set(owner, lockFile(folder, owner));
+    if (!locks.has(owner)) locks.set(owner, lockFile(folder, owner, PATIENCE_MS));
   };
 
   /** From an owner that has to be dead. */
   const takeFrom = (owner: string): number => {
     if (locks.has(owner)) throw new StoreError(`${owner} lives in this very process`);
-    const lock = lockFile(folder, owner);
+    const lock = lockFile(folder, owner, PATIENCE_MS);
     try {
       return operations.takeBack(owner, 0);
     } finally {
@@ -263,18 +263,21 @@ function isLocked(folder: string, owner: string): boolean {
   try {
     // A visitor must not leave a file that the relay could not open.
     if (!statSync(lockPath(folder, owner), { throwIfNoEntry: false })) return false;
-    lockFile(folder, owner).close();
+    lockFile(folder, owner, 0).close();
     return false;
   } catch {
     return true;
   }
 }
 
+/** For whoever only looks whether somebody lives, and has the lock for a moment, in milliseconds. */
+const PATIENCE_MS = 1_000;
+
 /** An SQLite lock, since Node has no flock(2): it ends with the process, however that ends. */
-function lockFile(folder: string, owner: string): Database.Database {
+function lockFile(folder: string, owner: string, patienceMs: number): Database.Database {
   const path = lockPath(folder, owner);
   makeFile(path);
-  const lock = new Database(path, { timeout: 0 });
+  const lock = new Database(path, { timeout: patienceMs });
   try {
     lock.pragma('locking_mode = EXCLUSIVE');
     lock.exec('BEGIN EXCLUSIVE');

@@ -53,6 +53,17 @@ function bodyFiles(): readonly string[] {
   return names.map(String).filter((name) => name.endsWith('.eml'));
 }
 
+test('a look at whether an owner lives, which has the lock for a moment, keeps nobody from starting', async () => {
+  const store = await openSqliteStore({ folder, ...relay });
+  const lock = new Database(join(folder, 'owner-node-1.lock'));
+  lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+  const recovered = store.recover('node-1');
+  await setTimeout(200);
+  lock.close();
+  expect(await recovered).toMatchObject({ leases: 0 });
+  await store.close();
+});
+
 describe('the folder', () => {
   test('the folder is 0700 and every file in it 0600', async () => {
     const store = await openSqliteStore({ folder, ...relay });
