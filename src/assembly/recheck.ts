@@ -5,6 +5,7 @@
 import { type Dial, type ExplainedHost, type Explanation, explain } from '../cli/explain.ts';
 import type { Logger } from '../model/events.ts';
 import type { Exception, Recheck } from '../model/exception.ts';
+import { isUnreachable } from '../model/reasons.ts';
 import { verdictOf } from '../model/verdict.ts';
 import { grantOf, isLive, keepRechecks, readExceptions, readRechecks } from '../policy/exceptions.ts';
 import type { Lookups } from '../relay.ts';
@@ -13,7 +14,8 @@ import { messageOf } from '../shared/message-of.ts';
 
 /**
  * How mail to the scope of an exception would fare without it and, where that is not well, with it: what nobody has let
- * off, TLS that is too weak for instance, keeps mail back either way. Never rejects.
+ * off, TLS that is too weak for instance, keeps mail back either way. Of a host that cannot be reached nothing is said. Never
+ * rejects.
  */
 export async function recheck(exception: Exception, lookups: Lookups, dial: Dial, at: number): Promise<Recheck> {
   const { scope } = exception;
@@ -30,9 +32,10 @@ export async function recheck(exception: Exception, lookups: Lookups, dial: Dial
     const open = new Set(withIt.hosts.filter((host) => !isStopped(host)).map(({ name }) => name));
     const helped = stopped.find(({ name }) => open.has(name));
     if (helped) return { at, repaired: false, helps: true, detail: `${helped.name}: ${whyStopped(helped)}` };
-    return { at, repaired: leaves, helps: false, detail: leaves ? without.explanation : withIt.explanation };
+    if (leaves) return { at, repaired: true, helps: false, detail: without.explanation };
+    return { at, repaired: false, helps: isUnreachable(withIt.code) ? null : false, detail: withIt.explanation };
   } catch (error) {
-    return { at, repaired: false, helps: false, detail: `could not be looked at: ${messageOf(error)}` };
+    return { at, repaired: false, helps: null, detail: `could not be looked at: ${messageOf(error)}` };
   }
 }
 
@@ -98,6 +101,7 @@ export function createRechecker({ folder, lookups, dial, clock, log }: RecheckOp
       keepRechecks(folder, new Map([[id, found]]));
       const facts = { exception: id, [scope.kind]: scope.name, owner, until: new Date(until).toISOString() };
       if (found.repaired) log.warn(`an exception is no longer needed: ${found.detail}`, facts);
+      else if (found.helps === null) log.warn(`whether an exception is needed cannot be seen: ${found.detail}`, facts);
       else if (!found.helps) log.warn(`an exception does not help, mail waits with it as well: ${found.detail}`, facts);
       else if (until - now < LAST_DAYS) log.warn(`an exception that is needed ends soon: ${found.detail}`, facts);
       else log.info(`an exception is still needed: ${found.detail}`, facts);

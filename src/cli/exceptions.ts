@@ -2,8 +2,8 @@
  * `exceptions`: what the operator grants to recipients whose DANE is broken, with somebody who answers for it and an
  * end. A running relay goes by a change from the next attempt on.
  *
- * Exit status: 0 done, 1 no such exception, or (check) one is needed still or does not help, 2 wrong usage, 3 the state
- * folder cannot be used or no host could be reached.
+ * Exit status: 0 done, 1 no such exception, or (check) one that is not known to be needless, 2 wrong usage, 3 the
+ * state folder cannot be used or nothing can be looked up.
  */
 import { Command, InvalidArgumentError } from 'commander';
 import { EXCEPTION_DAYS, type Exception, type Recheck } from '../model/exception.ts';
@@ -183,7 +183,7 @@ interface Entry {
   readonly state: 'in force' | 'over';
   /** `no`: mail would leave without it; `unknown`: nobody has looked, or mail waits with it as well. */
   readonly needed: 'yes' | 'no' | 'unknown';
-  /** Whether mail leaves by it that would wait; null before the first look. */
+  /** Whether mail leaves by it that would wait; null before the first look, and when no host could be reached. */
   readonly helps: boolean | null;
   readonly checkedAt: string | null;
   readonly finding: string | null;
@@ -236,9 +236,10 @@ function listText(entries: readonly Entry[]): string {
     .join('');
 }
 
-function needInWords({ needed, helps }: Entry): string {
-  if (needed === 'unknown') return helps === null ? 'not checked yet' : 'DOES NOT HELP, mail waits with it as well';
-  return needed === 'yes' ? 'still needed' : 'NO LONGER NEEDED';
+function needInWords({ needed, helps, checkedAt }: Entry): string {
+  if (needed !== 'unknown') return needed === 'yes' ? 'still needed' : 'NO LONGER NEEDED';
+  if (helps === false) return 'DOES NOT HELP, mail waits with it as well';
+  return checkedAt === null ? 'not checked yet' : 'NOT KNOWN, the recipient cannot be reached';
 }
 
 function print({ json }: Options, value: unknown, text: () => string): void {

@@ -16,9 +16,10 @@ const PATIENCE_MS = 5 * 60_000;
  * @throws when the process cannot be started, ends without an answer, or does not end
  */
 export function loadConfigApart(request: LoadRequest, patienceMs: number = PATIENCE_MS): Promise<LoadResult> {
-  return new Promise((resolve, reject) => {
+  let late: NodeJS.Timeout | undefined;
+  const loaded = new Promise<LoadResult>((resolve, reject) => {
     const reader = fork(fileURLToPath(new URL('./load-process.ts', import.meta.url)), { serialization: 'advanced' });
-    const late = setTimeout(() => {
+    late = setTimeout(() => {
       reader.kill('SIGKILL');
       reject(
         new Error(
@@ -27,17 +28,10 @@ export function loadConfigApart(request: LoadRequest, patienceMs: number = PATIE
         ),
       );
     }, patienceMs);
-    reader.once('message', (loaded: LoadResult) => {
-      clearTimeout(late);
-      resolve(loaded);
-    });
-    reader.once('error', (error) => {
-      clearTimeout(late);
-      reject(new Error(`the configuration was not read: ${error.message}`));
-    });
+    reader.once('message', (answer: LoadResult) => resolve(answer));
+    reader.once('error', (error) => reject(new Error(`the configuration was not read: ${error.message}`)));
     // After an answer this changes nothing.
     reader.once('close', (status, signal) => {
-      clearTimeout(late);
       reject(
         new Error(
           `the configuration was not read: its reader ended with ${signal ?? `status ${String(status)}`}. That is no ` +
@@ -48,4 +42,5 @@ export function loadConfigApart(request: LoadRequest, patienceMs: number = PATIE
     // The environment of a process is no plain object, and would not pass.
     reader.send({ ...request, env: { ...request.env } }, () => undefined);
   });
+  return loaded.finally(() => clearTimeout(late));
 }

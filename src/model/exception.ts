@@ -20,8 +20,8 @@ export interface Recheck {
   readonly at: number;
   /** Mail would leave without the exception, to the same hosts. */
   readonly repaired: boolean;
-  /** With the exception mail would leave to a host that it would not leave to without. */
-  readonly helps: boolean;
+  /** With the exception mail would leave to a host that it would not leave to without; null when nobody can be reached. */
+  readonly helps: boolean | null;
   /** In words. */
   readonly detail: string;
 }

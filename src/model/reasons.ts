@@ -773,3 +773,18 @@ export function whatNext(status: string): 'delivered' | 'deferred' | 'bounced' {
 export function isTlsPolicyFailure(code: ReasonCode): boolean {
   return ['4.7.4', '4.7.5'].includes(REASONS[code].status);
 }
+
+const UNREACHABLE: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
+  'mx-lookup-failed',
+  'address-lookup-failed',
+  'tlsa-lookup-failed',
+  'connect-failed',
+  'connection-lost',
+  'remote-timeout',
+  'greeting-refused',
+]);
+
+/** What says that a destination cannot be reached, rather than something of one message or of how it proves itself. */
+export function isUnreachable(code: ReasonCode): boolean {
+  return UNREACHABLE.has(code);
+}

@@ -209,7 +209,12 @@ function isException(value: unknown): value is Exception {
 
 function isRecheck(value: unknown): value is Recheck {
   const { at, repaired, helps, detail } = Object(value) as Partial<Record<keyof Recheck, unknown>>;
-  return isTime(at) && typeof repaired === 'boolean' && typeof helps === 'boolean' && typeof detail === 'string';
+  return (
+    isTime(at) &&
+    typeof repaired === 'boolean' &&
+    (helps === null || typeof helps === 'boolean') &&
+    typeof detail === 'string'
+  );
 }
 
 function isTime(value: unknown): value is number {

@@ -5,7 +5,7 @@
  */
 import type { Outcome } from '../model/delivery.ts';
 import type { Batch } from '../model/message.ts';
-import type { ReasonCode } from '../model/reasons.ts';
+import { isUnreachable } from '../model/reasons.ts';
 
 export interface Backoff {
   /** Runs `work` at once, or after the attempts before it when the destination is in trouble. */
@@ -35,17 +35,6 @@ interface Trouble {
   readonly until: number;
   readonly outcome: Outcome;
 }
-
-/** What says that a destination cannot be reached, rather than something of one message. */
-const UNREACHABLE: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
-  'mx-lookup-failed',
-  'address-lookup-failed',
-  'tlsa-lookup-failed',
-  'connect-failed',
-  'connection-lost',
-  'remote-timeout',
-  'greeting-refused',
-]);
 
 const FAILURES_UNTIL_PUT_OFF = 2;
 /** More than this many destinations in trouble at once: the oldest are forgotten, so that memory is bounded. */
@@ -94,7 +83,7 @@ export function createBackoff(durationOf: (failures: number) => number): Backoff
     note(batch, outcomes, startedAt, now) {
       const { domain } = batch;
       const [first] = outcomes;
-      const unreachable = outcomes.every(({ result, code }) => result === 'deferred' && UNREACHABLE.has(code));
+      const unreachable = outcomes.every(({ result, code }) => result === 'deferred' && isUnreachable(code));
       if (!first || !unreachable) {
         troubles.delete(domain);
         return;

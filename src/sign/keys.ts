@@ -89,7 +89,8 @@ export async function createKeyRing({ sources, folder, clock, log }: KeyRingOpti
   /** One after the other: what was read before must not come in the place of what was read later. */
   let reading = Promise.resolve();
   const refresh = (): Promise<void> => {
-    reading = reading.then(readAll);
+    // One that fails is no reason for the next not to read.
+    reading = reading.then(readAll, readAll);
     return reading;
   };
 

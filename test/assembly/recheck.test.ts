@@ -86,6 +86,12 @@ test.each<[string, Parameters<typeof dialTo>[0], Parameters<typeof lookupsTo>[0]
     { repaired: false, helps: false, detail: expect.stringContaining('key') },
   ],
   [
+    'nobody can be reached: that is all that is known',
+    { dane: 'connect-failed', except: 'connect-failed' },
+    { mx: 'found' },
+    { repaired: false, helps: null, detail: expect.stringContaining('as seen') },
+  ],
+  [
     'all is well again, and another host never had an address',
     {},
     { mx: 'found', gone: 'absent' },

@@ -4,7 +4,7 @@
  *   state of a report   means                                              becomes
  *   counting            its day is not over; sessions are added            waiting, when the day is over
  *   waiting             to be sent when due, and tried again after that    one of the three below
- *   sent                somebody accepted it, or our own queue has it      waiting or failed, if all that mail comes to nothing
+ *   sent                somebody accepted it, or our own queue has it      waiting or failed, if all its mail comes back
  *   failed              given up, and why
  *   unwanted            the domain asks for no reports
  *
